@@ -1,0 +1,266 @@
+"""The ``datasets`` builder and ``load_dataset``: archives or an unpacked tree in, rows with encoded audio out."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations
+from hf_inatsounds.archives.fetch import Source, is_hub_id
+from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.errors import InatSoundsError, SourceError
+from hf_inatsounds.schema import CITATION, SAMPLING_RATE_HZ, SPLITS, STEMS, TERMS, features
+
+logger = datasets.logging.get_logger(__name__)
+
+TABLE_BYTES = 8 << 20
+"""Encoded audio in one Arrow table: small enough that streaming starts at once and memory stays bounded."""
+
+FOLDER_SHARD_ROWS = 1_000
+"""Recordings in one shard of an unpacked tree: 137 shards for the official train split."""
+
+
+@dataclass
+class INatSoundsConfig(datasets.BuilderConfig):
+    """Configuration of :class:`INatSounds`.
+
+    Args:
+        source: "official", a folder with the archives or the unpacked tree, or a base URL.
+        splits: the splits to make; None for all that the source has.
+        state: sizes and times of a local source's files, so that a changed folder is not read from a cache.
+
+    Example:
+    >>> INatSoundsConfig(name="aves", source="path/to/archives").name
+    'aves'
+    """
+
+    name: str = "all"
+    source: str = "official"
+    splits: tuple[str, ...] | None = None
+    state: str = ""
+
+
+class INatSounds(datasets.ArrowBasedBuilder):
+    """iNatSounds as a ``datasets`` builder; audio stays encoded until somebody decodes it."""
+
+    BUILDER_CONFIG_CLASS = INatSoundsConfig
+    # No BUILDER_CONFIGS: any supercategory of the source is a name, and only its annotations tell which.
+
+    def _info(self) -> datasets.DatasetInfo:
+        annotations = self._annotations(self._splits()[0])
+        annotations.select(self.config.name)  # an unknown name fails here, before anything is made
+        return datasets.DatasetInfo(
+            description="iNaturalist Sounds: field recordings of birds, insects, amphibians, mammals and reptiles.",
+            homepage="https://github.com/visipedia/inat_sounds",
+            license=TERMS,
+            citation=CITATION,
+            features=features(annotations.label_space.species, audio=self.config.name != "annotations"),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"shards": self._shards(split), "split": split})
+            for split in self._splits()
+        ]
+
+    def _generate_tables(self, shards: list[tuple[int, int] | None], split: str) -> Iterator[tuple[int, pa.Table]]:
+        """One shard is either None, the whole split in one go, or a range of rows of an unpacked tree."""
+        rows = self._rows(split)
+        for position, shard in enumerate(shards):
+            if self.config.name == "annotations":
+                tables = iter([rows])
+            elif shard is None:
+                tables = self._archive_tables(rows, split)
+            else:
+                tables = self._folder_tables(rows.slice(shard[0], shard[1] - shard[0]))
+            for table in tables:
+                yield position, table
+
+    def _splits(self) -> list[str]:
+        """The splits to make, each with its annotations in the source."""
+        wanted = self.config.splits
+        found = [split for split in SPLITS if annotation_file(self._source, split) or _has_audio(self._source, split)]
+        if not found and wanted is None:
+            raise SourceError(
+                "nothing of iNatSounds here", where=self._source.root, expected="train.tar.gz and train.json.tar.gz …"
+            )
+        return found if wanted is None else list(wanted)
+
+    def _shards(self, split: str) -> list[tuple[int, int] | None]:
+        if self.config.name == "annotations" or self._source.exists(f"{STEMS[split]}.tar.gz"):
+            return [None]
+        if not self._source.is_remote and Path(self._source.path(STEMS[split])).is_dir():
+            n = self._rows(split).num_rows
+            return [(start, min(start + FOLDER_SHARD_ROWS, n)) for start in range(0, n, FOLDER_SHARD_ROWS)] or [(0, 0)]
+        raise SourceError(
+            "missing audio archive",
+            where=self._source.path(f"{STEMS[split]}.tar.gz"),
+            found="no such file",
+            expected=f"the recordings of the {split} split, or the unpacked folder {STEMS[split]}/",
+        )
+
+    @property
+    def _source(self) -> Source:
+        return Source.parse(self.config.source)
+
+    def _annotations(self, split: str) -> Annotations:
+        return _cached_annotations(self._source, split, self.config.state)
+
+    def _rows(self, split: str) -> pa.Table:
+        """The rows that the configuration's name selects, in the JSON's order."""
+        return self._annotations(split).select(self.config.name)
+
+    def _archive_tables(self, rows: pa.Table, split: str) -> Iterator[pa.Table]:
+        """Rows in archive order, as the one forward pass meets them."""
+        name = f"{STEMS[split]}.tar.gz"
+        index = {text: i for i, text in enumerate(rows["file_name"].to_pylist())}
+        known = set(self._annotations(split).table["file_name"].to_pylist())
+        strays: list[str] = []
+
+        def wanted(member: str) -> bool:
+            if member not in known:
+                strays.append(member)
+            return member in index
+
+        left = set(index)
+        with self._source.open(name) as stream:
+            batch: list[tuple[int, bytes]] = []
+            for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted):
+                batch.append((index[member], content))
+                left.discard(member)
+                if sum(len(content) for _, content in batch) >= TABLE_BYTES:
+                    yield _with_audio(rows, batch)
+                    batch = []
+            if batch:
+                yield _with_audio(rows, batch)
+        _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
+        _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
+
+    def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
+        batch: list[tuple[int, bytes]] = []
+        missing: list[str] = []
+        for i, file_name in enumerate(rows["file_name"].to_pylist()):
+            try:
+                batch.append((i, Path(self._source.path(file_name)).read_bytes()))
+            except FileNotFoundError:
+                missing.append(file_name)
+            if sum(len(content) for _, content in batch) >= TABLE_BYTES:
+                yield _with_audio(rows, batch)
+                batch = []
+        if batch:
+            yield _with_audio(rows, batch)
+        _warn(len(missing), min(missing, default=""), "annotated recordings are not in the folder", self._source.root)
+
+
+def load_dataset(
+    name: str = "all",
+    split: str | None = None,
+    *,
+    source: str | os.PathLike[str] = "official",
+    streaming: bool = True,
+    index: str | None = None,
+) -> Any:
+    """Load iNatSounds.
+
+    Args:
+        name: "all", a supercategory in lower case ("aves"), "evaluation" (the classes that validation and
+            test hold), or "annotations" (no audio).
+        split: "train", "validation", "test", or None for a dictionary of all that the source has.
+        source: "official", a folder with the archives or the unpacked tree, a base URL, or a Hub dataset id.
+        streaming: whether to read as you go, or to prepare Arrow files in the ``datasets`` cache first.
+        index: a seek index of the archives. Not read yet: streaming goes forward through each archive.
+
+    Returns:
+        What ``datasets.load_dataset`` returns. The ``audio`` column decodes where torchcodec is
+        installed; elsewhere it holds ``{"bytes", "path"}`` for :func:`hf_inatsounds.audio.read_window`.
+
+    Raises:
+        SourceError: unknown source, split or name; missing or damaged archive.
+        AnnotationError: missing or malformed annotations.
+    """
+    if index is not None:
+        raise SourceError("seek indexes are not supported yet", where="index", found=repr(index), expected="None")
+    return _encoded_where_undecodable(open_dataset(name, split, source=source, streaming=streaming))
+
+
+def open_dataset(name: str, split: str | None, *, source: str | os.PathLike[str], streaming: bool) -> Any:
+    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not."""
+    if split is not None and split not in SPLITS:
+        raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
+    if is_hub_id(source):
+        return datasets.load_dataset(str(source), name, split=split, streaming=streaming)
+    parsed = Source.parse(source)
+    files = [f"{stem}{ending}" for stem in STEMS.values() for ending in ("", ".tar.gz", ".json", ".json.tar.gz")]
+    try:
+        builder = INatSounds(
+            config_name=name,
+            source=parsed.root,
+            splits=None if split is None else (split,),
+            state=parsed.fingerprint(files),
+        )
+        if streaming:
+            return builder.as_streaming_dataset(split=split)
+        builder.download_and_prepare()
+        return builder.as_dataset(split=split)
+    except datasets.exceptions.DatasetGenerationError as error:
+        cause = error.__cause__
+        raise cause if isinstance(cause, InatSoundsError) else error from None
+
+
+@functools.lru_cache(maxsize=8)
+def _cached_annotations(source: Source, split: str, state: str) -> Annotations:
+    """One parse a process and state of the source: the official JSON takes seconds."""
+    return read_annotations(source, split)
+
+
+def _has_audio(source: Source, split: str) -> bool:
+    return source.exists(f"{STEMS[split]}.tar.gz")
+
+
+def _with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
+    """The rows that ``batch`` names, with their ``audio`` column put in its place."""
+    table = rows.take(pa.array([i for i, _ in batch], pa.int64()))
+    names = table["file_name"].to_pylist()
+    audio = pa.StructArray.from_arrays(
+        [pa.array([content for _, content in batch], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
+    )
+    return table.add_column(1, "audio", audio)
+
+
+def _warn(count: int, first: str, what: str, where: str) -> None:
+    if count:
+        logger.warning(f"{where}: {count} {what}, the first is {first}")
+
+
+@functools.lru_cache(maxsize=1)
+def torchcodec_available() -> bool:
+    """Whether torchcodec imports; it fails in several ways where FFmpeg or a fitting torch is missing."""
+    try:
+        import torchcodec  # noqa: F401
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=1)
+def _say_encoded_once() -> None:
+    logger.warning(
+        "torchcodec is not installed: the audio column is handed out encoded, as {'bytes', 'path'}; "
+        "hf_inatsounds.audio.read_window decodes it."
+    )
+
+
+def _encoded_where_undecodable(loaded: Any) -> Any:
+    columns = loaded.column_names
+    names = set().union(*columns.values()) if isinstance(columns, dict) else set(columns or ())
+    if "audio" not in names or torchcodec_available():
+        return loaded
+    _say_encoded_once()
+    return loaded.cast_column("audio", datasets.Audio(sampling_rate=SAMPLING_RATE_HZ, decode=False))

@@ -1,0 +1,149 @@
+"""Model cards: rendered from ``results.json`` alone, with the model-index that the Hub reads."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.files import write_text
+from hf_inatsounds.reports import markdown_table, metric_rows, summarise
+from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
+
+CARD_FILE = "README.md"
+_FAMILIES = {
+    "ASTForAudioClassification": "An Audio Spectrogram Transformer",
+    "Wav2Vec2ForSequenceClassification": "A Wav2Vec2",
+}
+_INDEXED = {
+    "map": ("mean_average_precision", "mAP"),
+    "f1_max": ("f1_max", "F1-max"),
+    "roc_auc": ("roc_auc", "ROC-AUC"),
+    "top1": ("accuracy", "Top-1 accuracy"),
+    "top5": ("top5_accuracy", "Top-5 accuracy"),
+}
+"""Metric → type and name in the model-index."""
+
+
+def read_results(run_dir: str | Path) -> list[dict[str, Any]]:
+    """All ``results.json`` of a run: its own, and those of its ``evaluation-*`` folders; test before validation.
+
+    Raises:
+        ScoresError: if there is none, or one is malformed.
+    """
+    run_dir = Path(run_dir)
+    paths = [path for path in (run_dir / "results.json", *sorted(run_dir.glob("*/results.json"))) if path.exists()]
+    if not paths:
+        raise ScoresError(
+            "no results", where=run_dir, found="no results.json", expected="an evaluated run",
+            fix=f"Run: hf-inatsounds evaluate {run_dir} --source SOURCE --split test",
+        )  # fmt: skip
+    found = []
+    for path in paths:
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            for key in ("model", "dataset", "window", "windows", "metrics", "defects", "environment"):
+                results[key]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ScoresError("malformed results", where=path, found=error, expected="what evaluate wrote") from error
+        found.append(results)
+    return sorted(found, key=lambda results: ("test", "validation", "train").index(results["dataset"]["split"]))
+
+
+def write_card(run_dir: str | Path, *, model_id: str | None = None) -> Path:
+    """Render the card of a run into its ``README.md``.
+
+    Args:
+        run_dir: a checkpoint's folder with evaluations below it.
+        model_id: its name on the Hub; None for the folder's name.
+
+    Raises:
+        ScoresError: as :func:`read_results`.
+    """
+    evaluations = read_results(run_dir)
+    if model_id is not None:
+        evaluations = [{**one, "model": {**one["model"], "name": model_id}} for one in evaluations]
+    path = Path(run_dir) / CARD_FILE
+    write_text(path, render_card(evaluations))
+    return path
+
+
+def render_card(evaluations: list[dict[str, Any]]) -> str:
+    """The card's text from one or more results of one model, the first of them the headline."""
+    import jinja2
+
+    first = evaluations[0]
+    training = first["model"].get("training")
+    template = files("hf_inatsounds").joinpath("templates/model_card.md.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(template).render(
+        metadata=metadata(evaluations),
+        model=first["model"],
+        dataset=first["dataset"],
+        window=first["window"],
+        training=training,
+        seed=training["seed"] if training else "not known",
+        training_sentence=_trained_on(first, training),
+        family=_FAMILIES.get(first["model"]["architecture"], f"A {first['model']['architecture']}"),
+        evaluations=[_shown(results) for results in evaluations],
+        official=first["dataset"]["classes"] == OFFICIAL_CLASSES,
+        terms=TERMS,
+        citation=CITATION,
+        environment=first["environment"],
+    )
+
+
+def metadata(evaluations: list[dict[str, Any]]) -> str:
+    """The card's YAML: tags, terms and a model-index with one result a metric and split."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    name = evaluations[0]["model"]["name"].rsplit("/", 1)[-1]
+    results = [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="Audio Classification",
+            dataset_type="inatsounds",
+            dataset_name=one["dataset"]["title"],
+            dataset_config=one["dataset"]["name"],
+            dataset_split=one["dataset"]["split"],
+            metric_type=kind,
+            metric_name=label,
+            metric_value=round(one["metrics"]["mean"][key], 4),
+            metric_args={"aggregation": "mean", "absent_classes": "ignored"},
+        )
+        for one in evaluations
+        for key, (kind, label) in _INDEXED.items()
+    ]
+    card = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        license="other",
+        license_name="inatsounds-non-commercial",
+        license_link="https://github.com/visipedia/inat_sounds",
+        tags=["bioacoustics", "biodiversity", "inatsounds", evaluations[0]["model"]["objective"]],
+        model_name=name,
+        eval_results=results,
+    )
+    return str(card.to_yaml())
+
+
+def _shown(results: dict[str, Any]) -> dict[str, Any]:
+    dataset, window = results["dataset"], results["window"]
+    return {
+        "dataset": dataset,
+        "table": markdown_table(metric_rows(results["metrics"])),
+        "defects_line": summarise(results["defects"]),
+        "sentence": (
+            f"{dataset['recordings']:,} recordings ({dataset['hours']:.1f} h), {results['windows']:,} windows of "
+            f"{window['size_s']:g} s every {window['stride_s']:g} s; {dataset['present_classes']} of "
+            f"{dataset['classes']} classes are in the split."
+        ),
+    }
+
+
+def _trained_on(results: dict[str, Any], training: dict[str, Any] | None) -> str:
+    if training is None:
+        return results["dataset"]["title"] + " (training not recorded)"
+    return f"{training['dataset']['title']}, {training['dataset']['split']} split"

@@ -1,0 +1,62 @@
+"""``hf-inatsounds``: parse, run, and turn a user's mistake into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hf_inatsounds import __version__
+from hf_inatsounds.errors import InatSoundsError
+
+COMMANDS = {
+    "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
+    "train": "fine-tune by a recipe",
+    "evaluate": "score a split by the paper's protocol",
+    "card": "render the model card from results.json",
+    "predict": "species in recordings of any length",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line's parser."""
+    top = argparse.ArgumentParser(
+        prog="hf-inatsounds",
+        description="The iNaturalist Sounds Dataset for Hugging Face: stream, fine-tune, evaluate, predict.",
+        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"hf_inatsounds.cli.{name}")
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except InatSoundsError as error:
+        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""One place for what commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def show(value: Any, text: str, *, as_json: bool) -> None:
+    """Print ``value`` as one JSON document, or ``text`` for a person."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text, flush=True)
+
+
+def note(line: str, *, quiet: bool = False) -> None:
+    """A line on stderr for a person who watches."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def hush_libraries() -> None:
+    """Keep the libraries' own bars and hints off stderr, where our progress is; their warnings stay.
+
+    To be called before they are imported.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,77 @@
+"""Species in recordings of any length, window by window.
+
+Examples:
+  hf-inatsounds predict runs/ast dawn.wav > detections.csv
+  hf-inatsounds predict runs/ast *.flac --top 3 --min-score 0.3 --stride 1.5 --out detections.csv
+  hf-inatsounds predict runs/ast dawn.wav --format raven --out dawn.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hf_inatsounds.cli.output import hush_libraries, note, show
+from hf_inatsounds.errors import AudioError, InatSoundsError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    parser.add_argument(
+        "--format", default="csv", choices=("csv", "parquet", "raven", "audacity"), help="(default: csv)"
+    )
+    parser.add_argument("--out", help="file to write (default: stdout)")
+    parser.add_argument("--top", type=int, default=1, help="species a window (default: 1)")
+    parser.add_argument("--min-score", type=float, default=0.0, help="leave out weaker ones (default: 0)")
+    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
+    parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict; a file that cannot be read is named, the others go on, and the exit code is 1."""
+    if arguments.top < 1:
+        raise InatSoundsError("bad value", where="--top", found=arguments.top, expected="at least 1")
+    if arguments.format == "parquet" and not arguments.out:
+        raise InatSoundsError("Parquet does not go to a terminal", where="--out", found="nothing", expected="a file")
+    hush_libraries()
+    from hf_inatsounds.files import replacing
+    from hf_inatsounds.inference import LINES, Detection, predict_file, write_detections
+    from hf_inatsounds.models import load_classifier
+    from hf_inatsounds.progress import track
+    from hf_inatsounds.windows import chosen_window
+
+    classifier = load_classifier(arguments.model)
+    size_s = arguments.window or classifier.window.size_s
+    window = chosen_window(classifier.window, size_s, arguments.stride or size_s, alignment="start")
+    failed: list[str] = []
+
+    def detections() -> Iterator[Detection]:
+        bar = track(arguments.files, "predicting", total=len(arguments.files), quiet=arguments.quiet)
+        for file in bar:
+            options: dict[str, Any] = {"window": window, "top": arguments.top, "min_score": arguments.min_score}
+            try:
+                yield from predict_file(classifier, file, batch_size=arguments.batch_size, **options)
+            except AudioError as error:
+                failed.append(file)
+                print(f"hf-inatsounds predict: {error}", file=sys.stderr)
+
+    if arguments.out:
+        with replacing(arguments.out) as path:
+            count = write_detections(detections(), Path(path), arguments.format)
+        found = {"out": arguments.out, "detections": count, "failed": failed}
+        show(found, f"{arguments.out}: {count} detections", as_json=arguments.json)
+    elif arguments.json:
+        rows = [vars(one) for one in detections()]
+        show({"detections": rows, "failed": failed}, "", as_json=True)
+    else:
+        for line in LINES[arguments.format](detections()):
+            sys.stdout.write(line)
+    if failed:
+        note(f"{len(failed)} of {len(arguments.files)} files could not be read", quiet=arguments.quiet)
+    return 1 if failed else 0

@@ -1,0 +1,60 @@
+"""Errors that a user can cause, under one root. Each says what, where, found, expected, and what mends it."""
+
+from __future__ import annotations
+
+
+class InatSoundsError(Exception):
+    """Root of this package's errors; the command line prints it as one line and exits with 1.
+
+    Args:
+        what: what is wrong, in a few words.
+        where: the file, key or argument it concerns.
+        found: what was there.
+        expected: what should have been there.
+        fix: the command or change that mends it.
+
+    >>> print(InatSoundsError("unknown split", where="split", found="'dev'", expected="train, validation, test"))
+    unknown split: split: found 'dev'; expected train, validation, test
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        found: object = None,
+        expected: object = None,
+        fix: object = None,
+    ) -> None:
+        text = what if where is None else f"{what}: {where}"
+        parts = [f"found {found}" if found is not None else "", f"expected {expected}" if expected is not None else ""]
+        detail = "; ".join(part for part in parts if part)
+        if detail:
+            text = f"{text}: {detail}"
+        if fix is not None:
+            text = f"{text}. {fix}"
+        super().__init__(" ".join(text.split()))  # one line, whatever was quoted
+
+
+class SourceError(InatSoundsError):
+    """A source, archive, split or dataset name that is not there or cannot be read."""
+
+
+class AnnotationError(InatSoundsError):
+    """An annotation archive that is missing, malformed or contradicts itself."""
+
+
+class AudioError(InatSoundsError):
+    """Bytes that are no recording, or no readable one."""
+
+
+class RecipeError(InatSoundsError):
+    """A recipe with an unknown key, a wrong value or a contradiction."""
+
+
+class CheckpointError(InatSoundsError):
+    """A checkpoint that is missing, incomplete or not usable for the job."""
+
+
+class ScoresError(InatSoundsError):
+    """Scores or results that are missing, malformed or do not fit the dataset."""

@@ -1,0 +1,85 @@
+"""Metrics of the predicted class: top-k, and the seven taxonomic ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_inatsounds.schema import RANKS
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def true_places(scores: Array, labels: Array, k: int = 5) -> Array:
+    """Place of each item's true class among its ``k`` best, 0 the best; ``k`` where it is not among them.
+
+    Ties stand as in the authors' numbers: the first place is ``numpy.argmax``'s, the others ``torch.topk``'s.
+
+    Args:
+        scores: (N, C) real.
+        labels: (N,) int.
+        k: ≥ 1; no more than C count.
+
+    Returns:
+        (N,) int64 in [0, k].
+
+    >>> true_places(np.array([[0.1, 0.7, 0.2], [0.4, 0.5, 0.1]]), np.array([2, 2]), 2)
+    array([1, 2])
+    """
+    import torch  # here: the rest of the metrics needs none
+
+    best = torch.topk(torch.from_numpy(np.ascontiguousarray(scores)), min(k, scores.shape[1])).indices.numpy()
+    hits = best == labels[:, None]
+    place = np.where(hits.any(axis=1), np.maximum(hits.argmax(axis=1), 1), k)
+    return np.where(scores.argmax(axis=1) == labels, 0, place)
+
+
+def top_k_accuracy(places: Array, labels: Array, k: int, *, class_average: bool = False) -> float:
+    """Share of items whose true class is among the ``k`` best.
+
+    Args:
+        places: (N,) places of the true classes, from :func:`true_places` with at least this ``k``.
+        labels: (N,) int.
+        k: ≥ 1.
+        class_average: whether to average within each class first; classes without an item do not count.
+
+    >>> top_k_accuracy(np.array([0, 0, 3]), np.array([1, 1, 2]), 1)
+    0.6666666666666666
+    >>> top_k_accuracy(np.array([0, 0, 3]), np.array([1, 1, 2]), 1, class_average=True)
+    0.5
+    """
+    hits = places < k
+    return _group_mean(hits, labels) if class_average else float(hits.mean())
+
+
+def taxon_accuracy(predictions: Array, labels: Array, ranks: Sequence[Any]) -> dict[str, float]:
+    """For each taxonomic rank: how often the predicted species' lineage is right down to it.
+
+    A hit at "genus" means that kingdom, phylum … genus all agree. Averaged within each true taxon, then over
+    the taxa.
+
+    Args:
+        predictions: (N,) int, predicted classes.
+        labels: (N,) int, true classes.
+        ranks: C entries, each the seven names in the order of ``RANKS`` or a mapping with them as keys.
+
+    Returns:
+        ``{"kingdom": …, …, "specific_epithet": …}``, each in [0, 1].
+
+    Source: cvl-umass/iNatSounds ("taxa_<rank>(<n>)_acc").
+    """
+    names = [tuple(entry[rank] for rank in RANKS) if isinstance(entry, dict) else tuple(entry) for entry in ranks]
+    accuracy = {}
+    for depth, rank in enumerate(RANKS, start=1):
+        lineages: dict[tuple[str, ...], int] = {}
+        taxon = np.array([lineages.setdefault(lineage[:depth], len(lineages)) for lineage in names])
+        accuracy[rank] = _group_mean(taxon[predictions] == taxon[labels], taxon[labels])
+    return accuracy
+
+
+def _group_mean(hits: Array, groups: Array) -> float:
+    """Mean over groups of the mean within each."""
+    _, index = np.unique(groups, return_inverse=True)
+    return float((np.bincount(index, weights=hits) / np.bincount(index)).mean())

@@ -1,0 +1,123 @@
+"""What a person reads: tables for a terminal, and the report of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hf_inatsounds.schema import DEFECT_KINDS, RANKS
+
+METRIC_NAMES = {
+    "map": "mAP",
+    "f1_max": "F1-max",
+    "roc_auc": "ROC-AUC",
+    "top1": "top-1",
+    "top5": "top-5",
+    "top1_class_average": "top-1, class average",
+    "top5_class_average": "top-5, class average",
+}
+AGGREGATIONS = {"mean": "mean of windows", "max": "max of windows", "window": "single windows"}
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, the first row as heading, numbers to the right.
+
+    >>> print(text_table([["metric", "value"], ["mAP", "0.912"]]))
+    metric  value
+    ------  -----
+    mAP     0.912
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def line(row: Sequence[str]) -> str:
+        first, *others = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "  ".join([first, *others]).rstrip()
+
+    return "\n".join([line(rows[0]), line(["-" * width for width in widths]), *(line(row) for row in rows[1:])])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table, the first row as heading."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    rule = "|" + "|".join(["---", *(["---:"] * (len(rows[0]) - 1))]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The protocol's numbers as rows: one a metric, one column an aggregation."""
+    kinds = [key for key in AGGREGATIONS if key in metrics]
+    rows = [["metric", *(AGGREGATIONS[key] for key in kinds)]]
+    for key, name in METRIC_NAMES.items():
+        rows.append([name, *(_number(metrics[kind].get(key)) for kind in kinds)])
+    for rank in RANKS:
+        name = f"{rank.replace('_', ' ')} accuracy"
+        rows.append([name, *(_number(metrics[kind].get("taxon_accuracy", {}).get(rank)) for kind in kinds)])
+    return rows
+
+
+def results_text(results: dict[str, Any]) -> str:
+    """``results.json`` as a person reads it in a terminal."""
+    dataset, window = results["dataset"], results["window"]
+    head = (
+        f"{results['model']['name']} ({results['model']['objective']}) on {dataset['title']}, "
+        f"{dataset['split']} split, {dataset['name']!r}\n"
+        f"{dataset['recordings']:,} recordings, {results['windows']:,} windows of {window['size_s']:g} s every "
+        f"{window['stride_s']:g} s, {dataset['present_classes']} of {dataset['classes']} classes present"
+    )
+    return f"{head}\n\n{text_table(metric_rows(results['metrics']))}\n\n{summarise(results['defects'])}"
+
+
+def summarise(report: dict[str, Any]) -> str:
+    """One line of counts.
+
+    >>> summarise({"recordings": 3, "defects": {"empty": [{"recording_id": 1, "file_name": "a.wav"}]}})
+    '3 recordings, 1 empty'
+    """
+    counts = [f"{len(rows)} {kind}" for kind, rows in report["defects"].items()]
+    return ", ".join([f"{report['recordings']} recordings", *(counts or ["no defects"])])
+
+
+def defect_lines(report: dict[str, Any], most: int = 50) -> list[str]:
+    """Markdown: each kind with its meaning, count and files."""
+    lines = [summarise(report) + "."]
+    for kind, rows in report["defects"].items():
+        lines += ["", f"**{kind}**, {DEFECT_KINDS[kind]}: {len(rows)}", ""]
+        for row in rows[:most]:
+            repeats = f" (repeats {row['repeats_recording_id']})" if "repeats_recording_id" in row else ""
+            lines.append(f"- {row['recording_id']}{repeats}: `{row['file_name']}`")
+        if len(rows) > most:
+            lines.append(f"- and {len(rows) - most:,} more, in train.json")
+    return lines
+
+
+def training_report(run: dict[str, Any]) -> str:
+    """The run folder's ``report.md``."""
+    best = run["best"]
+    lines = [
+        "# Training run",
+        "",
+        f"{run['model']}, {run['objective']}, {run['parameters'] / 1e6:.2f} M parameters, seed {run['seed']}; "
+        f"{run['recordings']:,} recordings ({run['hours']:.2f} h) of {run['dataset']['title']}, "
+        f"{run['dataset']['split']} split; {run['epochs']:g} epochs, {run['steps']:,} steps, "
+        f"{run['seconds'] / 60:.1f} minutes in {run['processes']} process(es).",
+        "",
+    ]
+    if best is not None:
+        lines += [
+            f"Best validation mAP {best['map']:.3f}, after epoch {best['epoch']:g}; the checkpoint is that one.",
+            "",
+        ]
+        rows = [["epoch", "loss", "mAP", "F1-max", "ROC-AUC", "top-1"]]
+        for entry in run["history"]:
+            values = [_number(entry[key]) for key in ("loss", "map", "f1_max", "roc_auc", "top1")]
+            rows.append([f"{entry['epoch']:g}", *values])
+        lines += ["## Validation", "", markdown_table(rows), ""]
+    lines += ["## Recordings", "", *defect_lines(run["defects"]), ""]
+    lines += ["## Environment", "", *(f"- {name} {version}" for name, version in run["environment"].items()), ""]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

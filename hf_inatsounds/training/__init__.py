@@ -1,0 +1,1 @@
+"""Training: a recipe, a stream of crops, and transformers' Trainer around both."""
