@@ -67,11 +67,11 @@ def annotation_file(source: Source, split: str) -> str | None:
     return next((name for name in (f"{stem}.json.tar.gz", f"{stem}.json") if source.exists(name)), None)
 
 
-def read_annotations(source: Source, split: str) -> Annotations:
-    """Read and validate one split's annotations.
+def require_annotation_file(source: Source, split: str) -> str:
+    """As :func:`annotation_file`.
 
     Raises:
-        AnnotationError: if they are missing, not JSON, or contradict themselves.
+        AnnotationError: if there is none.
     """
     name = annotation_file(source, split)
     if name is None:
@@ -82,6 +82,16 @@ def read_annotations(source: Source, split: str) -> Annotations:
             expected=f"the annotations of the {split} split",
             fix="Download it from the place the audio archive is from.",
         )
+    return name
+
+
+def read_annotations(source: Source, split: str) -> Annotations:
+    """Read and validate one split's annotations.
+
+    Raises:
+        AnnotationError: if they are missing, not JSON, or contradict themselves.
+    """
+    name = require_annotation_file(source, split)
     where = source.path(name)
     text = _json_bytes(source, name)
     try:
@@ -214,7 +224,7 @@ def _row(
         raise AnnotationError(
             "unknown licence", where=at, found=repr(license_id), expected="the id of an entry of 'licenses'"
         )
-    licence = licenses.get(license_id, {})
+    licence = {} if license_id is None else licenses[license_id]
     return {
         "recording_id": audio["id"],
         "label": label,

@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations
+from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.errors import InatSoundsError, SourceError
@@ -91,7 +91,10 @@ class INatSounds(datasets.ArrowBasedBuilder):
             raise SourceError(
                 "nothing of iNatSounds here", where=self._source.root, expected="train.tar.gz and train.json.tar.gz …"
             )
-        return found if wanted is None else list(wanted)
+        splits = found if wanted is None else list(wanted)
+        for split in splits:
+            require_annotation_file(self._source, split)
+        return splits
 
     def _shards(self, split: str) -> list[tuple[int, int] | None]:
         if self.config.name == "annotations" or self._source.exists(f"{STEMS[split]}.tar.gz"):

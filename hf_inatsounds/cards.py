@@ -77,7 +77,11 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
     first = evaluations[0]
     training = first["model"].get("training")
     template = files("hf_inatsounds").joinpath("templates/model_card.md.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment = jinja2.Environment(  # Markdown, not HTML: the Hub sanitises what it renders
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
     return environment.from_string(template).render(
         metadata=metadata(evaluations),
         model=first["model"],

@@ -98,7 +98,8 @@ def write_detections(detections: Iterable[Detection], path: Path, form: str) -> 
 
     def counted() -> Iterator[Detection]:
         nonlocal count
-        for count, one in enumerate(detections, start=1):
+        for one in detections:
+            count += 1
             yield one
 
     with open(path, "w", encoding="utf-8", newline="") as stream:

@@ -10,67 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
-    ASTForAudioClassification,
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModelForAudioClassification,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForSequenceClassification,
-)
+from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from hf_inatsounds.audio import Waveform
-from hf_inatsounds.errors import CheckpointError, RecipeError
+from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.frontends import Frontend, frontend_for
 from hf_inatsounds.frontends.ast import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.objectives import Objective, objective_of
+from hf_inatsounds.presets import PRESETS, from_preset
 from hf_inatsounds.windows import WindowSpec
 
 SETTINGS_FILE = "inatsounds.json"
 _FILES = ["*.json", "*.safetensors"]  # what is fetched of a Hub checkpoint: nothing that is unpickled
-
-AST_TINY: dict[str, Any] = {
-    "hidden_size": 128,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 256,
-    "hidden_dropout_prob": 0.1,
-    "layer_norm_eps": 1e-6,
-    # one patch spans all mel bands: from scratch, tokens that are moments in time learn far quicker than
-    # square ones (docs/recipes.md), as the AST paper found for models without ImageNet pre-training
-    "num_mel_bins": 32,
-    "patch_size": 32,
-    "frequency_stride": 32,
-    "time_stride": 8,
-}
-WAV2VEC2_TINY: dict[str, Any] = {
-    "hidden_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 192,
-    "conv_dim": [48, 64, 96, 96],
-    "conv_kernel": [20, 8, 8, 4],
-    "conv_stride": [10, 4, 4, 2],
-    "num_feat_extract_layers": 4,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embeddings": 32,
-    "num_conv_pos_embedding_groups": 4,
-    "classifier_proj_size": 96,
-    "hidden_dropout": 0.1,
-    "layerdrop": 0.0,
-    "mask_time_prob": 0.0,
-}
-PRESETS = {
-    "ast-tiny": "an AST of .5 M parameters from random weights, for two CPU cores",
-    "wav2vec2-tiny": "a Wav2Vec2 of .6 M parameters from random weights, for two CPU cores",
-}
-"""Preset → what it is. Anything else is a checkpoint: a folder, or a Hub model id."""
 
 
 @dataclass
@@ -194,14 +147,13 @@ def build_classifier(
     names = label_space.species
     shared = {
         **(config or {}),
-        "num_labels": len(names),
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
         "problem_type": objective.problem_type,
     }
     overrides = feature_extractor or {}
     if preset in PRESETS:
-        model, extractor = _from_preset(preset, shared, config or {}, overrides, window)
+        model, extractor = from_preset(preset, shared, config or {}, overrides, window)
     else:
         model, extractor = _from_checkpoint(preset, shared, overrides)
     return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window)
@@ -247,47 +199,6 @@ def checkpoint_folder(checkpoint: str | Path) -> Path:
         return Path(snapshot_download(str(checkpoint), allow_patterns=_FILES))
     except (OSError, ValueError) as error:
         raise CheckpointError("cannot fetch the checkpoint", where=checkpoint, found=error) from error
-
-
-def _from_preset(
-    preset: str, shared: dict[str, Any], given: dict[str, Any], overrides: dict[str, Any], window: WindowSpec
-) -> tuple[Any, Any]:
-    base = AST_TINY if preset == "ast-tiny" else WAV2VEC2_TINY
-    unknown = set(given) - set(vars((ASTConfig if preset == "ast-tiny" else Wav2Vec2Config)()))
-    if unknown:
-        raise RecipeError("unknown key", where=f"config.{min(unknown)}", expected=f"a key of {preset}'s config")
-    if preset == "ast-tiny":
-        frames = 1 + (window.size_samples(16_000) - FRAME_SAMPLES) // HOP_SAMPLES
-        config = ASTConfig(**{"max_length": frames, **base, **shared})
-        extractor = ASTFeatureExtractor(
-            **{"num_mel_bins": config.num_mel_bins, "max_length": config.max_length, **overrides}
-        )
-        ast = ASTForAudioClassification(config)
-        _place_tokens(ast.audio_spectrogram_transformer.embeddings, config)
-        return ast, extractor
-    # the mask makes short windows exact in a batch; feat_extract_norm "layer" is the family that uses it
-    extractor = Wav2Vec2FeatureExtractor(**{"return_attention_mask": True, **overrides})
-    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**{**base, **shared})), extractor
-
-
-@torch.no_grad()
-def _place_tokens(embeddings: Any, config: Any) -> None:
-    """Start position embeddings as sines and cosines of frequency and time, rather than as zeros.
-
-    transformers starts them at zero, where a model from scratch cannot tell moments apart.
-    """
-    rows, columns = embeddings.get_shape(config)
-    half = config.hidden_size // 2
-
-    def waves(n: int) -> torch.Tensor:
-        rates = 10_000.0 ** (-torch.arange(0, half, 2) / half)
-        angles = torch.arange(n)[:, None] * rates[None, :]
-        return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :half]
-
-    grid = torch.cat([waves(rows).repeat_interleave(columns, 0), waves(columns).repeat(rows, 1)], dim=1)
-    embeddings.position_embeddings[0, 2:, : grid.shape[1]] = 0.3 * grid
-    for token in (embeddings.cls_token, embeddings.distillation_token):
-        token.normal_(0.0, config.initializer_range)
 
 
 def _from_checkpoint(checkpoint: str, shared: dict[str, Any], overrides: dict[str, Any]) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch.nn import functional
+from typing_extensions import override
 
 from hf_inatsounds.errors import RecipeError
 
@@ -63,13 +64,16 @@ class Multiclass(Objective):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
+    @override
     def mix(self, targets: torch.Tensor, partner: torch.Tensor, share: float) -> torch.Tensor:
         return share * targets + (1.0 - share) * partner
 
+    @override
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         smoothed = (1.0 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[-1]
         return -(smoothed * logits.log_softmax(-1)).sum(-1)
 
+    @override
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.softmax(-1)
 
@@ -85,12 +89,15 @@ class Multilabel(Objective):
     name = "multilabel"
     problem_type = "multi_label_classification"
 
+    @override
     def mix(self, targets: torch.Tensor, partner: torch.Tensor, share: float) -> torch.Tensor:
         return torch.maximum(targets, partner)
 
+    @override
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
 
+    @override
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.sigmoid()
 

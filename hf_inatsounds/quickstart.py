@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "model": "ast-tiny",
     "objective": "multiclass",
     "streaming": True,
-    "epochs": 24,
+    "epochs": 36,
     "batch_size": 16,
     "learning_rate": 1.0e-3,
     "gain_db": 9.0,
@@ -60,7 +60,12 @@ class Made:
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        paths = {"archives": "archives", "model": "run", "card": "run/README.md", "predictions": "detections.csv"}
+        paths = {
+            "archives": "archives",
+            "model": "ast-tiny",
+            "card": "ast-tiny/README.md",
+            "predictions": "detections.csv",
+        }
         return {
             "out": str(self.out),
             "paths": {name: str(self.out / path) for name, path in paths.items()},
@@ -71,7 +76,7 @@ class Made:
 
     def text(self) -> str:
         """For a person: results, paths, and what to try next."""
-        run = self.out / "run"
+        run = self.out / "ast-tiny"
         made = [
             ["made", "what it is"],
             [f"{self.out}/archives/", "six archives in the official layout, synthesised calls of invented species"],
@@ -85,7 +90,8 @@ class Made:
             f"hf-inatsounds predict {run} YOUR_RECORDING.wav --top 3",
             f"hf-inatsounds train train/recipes/ast-tiny.yaml --source {self.out}/archives --objective multilabel "
             f"--label_smoothing 0 --out {self.out}/multilabel",
-            f"hf-inatsounds train train/recipes/wav2vec2-tiny.yaml --source {self.out}/archives --out {self.out}/wav2vec2",
+            f"hf-inatsounds train train/recipes/wav2vec2-tiny.yaml --source {self.out}/archives "
+            f"--out {self.out}/wav2vec2-tiny",
         ]
         total = sum(self.seconds.values())
         steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
@@ -119,20 +125,22 @@ def quickstart(out: str | Path = "quickstart", *, seed: int = 0, quiet: bool = F
         first = next(iter(load_dataset(split="train", source=source)))
         steps.say(f"{first['species']}, {first['supercategory']}, {first['duration_s']} s, {first['license']}")
     with steps("fine-tuning an AST from random weights", "train"):
-        recipe = make_recipe({**RECIPE, "source": source, "seed": seed, "out": str(out / "run")}, where="quickstart")
+        recipe = make_recipe(
+            {**RECIPE, "source": source, "seed": seed, "out": str(out / "ast-tiny")}, where="quickstart"
+        )
         train(recipe, quiet=quiet)
     with steps("evaluating on the test split by the paper's protocol", "evaluate"):
-        classifier = load_classifier(out / "run")
+        classifier = load_classifier(out / "ast-tiny")
         results = evaluate(
             classifier,
             split_info(source, "all", "test"),
-            out / "run" / "evaluation-test",
+            out / "ast-tiny" / "evaluation-test",
             window=classifier.window,
-            checkpoint=str(out / "run"),
+            checkpoint=str(out / "ast-tiny"),
             quiet=quiet,
         )
     with steps("rendering the model card", "card"):
-        write_card(out / "run")
+        write_card(out / "ast-tiny")
     with steps("predicting on the longest test recording", "predict"):
         longest = _longest_recording(source, out)
         detections = list(predict_file(classifier, longest))
@@ -172,7 +180,7 @@ def _prepare(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         if not mark.exists():
             raise SourceError("the folder is in use", where=out, expected="an empty folder, or an earlier quickstart")
-        for name in ("archives", "run"):
+        for name in ("archives", "ast-tiny"):
             shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     write_json(mark, {})  # written first, so that an interrupted quickstart can be run again

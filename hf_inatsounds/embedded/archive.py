@@ -96,7 +96,7 @@ def _plan(species: list[Species], seed: int) -> list[_Planned]:
                 audio_id = len(plan)
                 file = f"{stem}/{_folder(category_id, one)}/{uuid.uuid5(_NAMESPACE, f'{seed}/{audio_id}')}.wav"
                 duration_s = round(float(np.clip(generator.lognormal(1.1, 0.6), 0.8, 12.0)), 3)
-                if number == 0 and category_id == len(species) // 2:
+                if number == 0 and one.train == max(other.train for other in species):
                     duration_s = LONGEST_S
                 if number == 1 and category_id == 2 and split != "test":
                     duration_s = SHORTEST_S

@@ -32,7 +32,7 @@ from hf_inatsounds.windows import WindowSpec
 RECIPE_FILE, REPORT_FILE, CHECKPOINTS = "recipe.yaml", "report.md", "checkpoints"
 
 
-class _Course(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class _Course(TrainerCallback):
     """Validation every so many epochs and at the end, one line each; a bar on stderr in between."""
 
     def __init__(self, every: int, epochs: int, *, quiet: bool) -> None:
@@ -192,7 +192,7 @@ def _arguments(recipe: Recipe, n_recordings: int, state: PartialState, *, valida
         load_best_model_at_end=validate,
         metric_for_best_model="map" if validate else None,
         greater_is_better=True if validate else None,
-        logging_steps=max(min(batches, 50), 1),
+        logging_steps=max(min(batches, steps, 50), 1),
         dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=not on_cpu,
         # each process reads rows and decodes its own; nothing but tensors could be dispatched by the first

@@ -14,6 +14,9 @@ from hf_inatsounds.errors import AudioError
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.training.stream import CropCollator
 
+ENOUGH = 100
+"""Recordings seen before their share of unusable ones can fail a run."""
+
 
 class CropTrainer(Trainer):
     """Trains a classifier on crops.
@@ -28,6 +31,7 @@ class CropTrainer(Trainer):
         max_unusable_share: fail when more recordings than this share cannot be decoded.
     """
 
+    control: Any  # set by the base class
     loss_is_scaled_for_ga = False  # the loss is a mean over the batch; the Trainer divides it by the accumulation
 
     def __init__(
@@ -54,7 +58,7 @@ class CropTrainer(Trainer):
         self.validate = validate
         self.max_unusable_share = max_unusable_share
         self.defects = DefectLog()
-        self._micro_step = 0
+        self._forward_pass = (-1, 0)  # optimiser step, and how many forward passes it had before
         classifier.frontend.to(arguments.device)
 
     def compute_loss(
@@ -63,15 +67,19 @@ class CropTrainer(Trainer):
         """Waveforms → frontend → augmentation → model → objective."""
         self._note(inputs["inspections"])
         frontend, objective = self.classifier.frontend, self.classifier.objective
-        self._micro_step += 1
-        step = [self.args.seed, self.state.global_step, self._micro_step, self.args.process_index]
-        generator = np.random.default_rng(step)
+        generator = self._generator()
         features = frontend.model_inputs(inputs["waveforms"], inputs["lengths"])
         targets = objective.targets(inputs["labels"], self.classifier.model.config.num_labels)
         features, targets = self.augmentation(features, targets, objective, generator)
         outputs = model(**features)
         loss = objective.loss(outputs.logits, targets, inputs["weights"])
         return (loss, outputs) if return_outputs else loss
+
+    def _generator(self) -> np.random.Generator:
+        """What a batch's augmentation draws from: a function of seed, step, pass and process, so that runs resume."""
+        step, before = self._forward_pass
+        self._forward_pass = (self.state.global_step, before + 1 if step == self.state.global_step else 0)
+        return np.random.default_rng([self.args.seed, *self._forward_pass, self.args.process_index])
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """The paper's protocol on the validation split, in place of a loss on crops."""
@@ -100,7 +108,7 @@ class CropTrainer(Trainer):
     def _note(self, inspections: list[Any]) -> None:
         self.defects.add(inspections)
         unusable = [one for one in self.defects.seen.values() if not one.usable]
-        if len(self.defects.seen) >= 100 and len(unusable) > self.max_unusable_share * len(self.defects.seen):
+        if len(self.defects.seen) >= ENOUGH and len(unusable) > self.max_unusable_share * len(self.defects.seen):
             raise AudioError(
                 "too many recordings cannot be decoded",
                 where=unusable[-1].file_name,

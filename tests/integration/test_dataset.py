@@ -1,0 +1,177 @@
+import logging
+
+import pytest
+
+import hf_inatsounds
+from hf_inatsounds.audio import read_window
+from hf_inatsounds.errors import AnnotationError, SourceError
+from hf_inatsounds.schema import COLUMNS
+from tests.helpers.archive import SPECIES, pack, write_source
+from tests.helpers.server import serving
+
+NAMES = {"all": 12, "aves": 7, "amphibia": 5, "evaluation": 9, "annotations": 12}
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(("name", "n"), NAMES.items())
+def test_every_name_gives_its_rows(tiny, name, n, streaming):
+    rows = list(hf_inatsounds.load_dataset(name, "train", source=tiny, streaming=streaming))
+    assert len(rows) == n
+    expected = [column for column in COLUMNS if column != "audio" or name != "annotations"]
+    assert list(rows[0]) == expected
+
+
+def test_all_splits_come_as_a_dictionary(tiny):
+    for streaming in (True, False):
+        loaded = hf_inatsounds.load_dataset(source=tiny, streaming=streaming)
+        assert list(loaded) == ["train", "validation", "test"]
+
+
+def test_streaming_and_prepared_rows_are_the_same(tiny):
+    streamed = list(hf_inatsounds.load_dataset(split="train", source=tiny))
+    assert streamed == list(hf_inatsounds.load_dataset(split="train", source=tiny, streaming=False))
+
+
+def test_labels_are_named_by_scientific_name_over_all_categories(tiny):
+    loaded = hf_inatsounds.load_dataset("amphibia", "test", source=tiny)
+    label = loaded.features["label"]
+    assert label.names == [f"{genus} {epithet}" for _, genus, epithet, _ in SPECIES]
+    row = next(iter(loaded))
+    assert label.int2str(row["label"]) == row["species"]
+
+
+def test_audio_is_the_recording(tiny):
+    row = next(iter(hf_inatsounds.load_dataset(split="train", source=tiny)))
+    waveform = read_window(row["audio"])
+    assert len(waveform) == round(row["duration_s"] * 22_050)
+    assert row["audio"]["path"] == row["file_name"]
+
+
+def test_an_unpacked_tree_gives_the_same_rows(tiny, tmp_path):
+    tree = write_source(tmp_path, unpacked=True)
+    assert list(hf_inatsounds.load_dataset(split="train", source=tree)) == list(
+        hf_inatsounds.load_dataset(split="train", source=tiny)
+    )
+
+
+def test_a_base_url_gives_the_same_rows(tiny):
+    with serving(tiny) as url:
+        for name in ("all", "annotations"):
+            found = list(hf_inatsounds.load_dataset(name, "validation", source=url))
+            assert found == list(hf_inatsounds.load_dataset(name, "validation", source=tiny))
+        with pytest.raises(SourceError, match="unknown dataset name"):
+            hf_inatsounds.load_dataset("reptilia", "train", source=url)
+
+
+def test_a_url_with_nothing_behind_it_is_named(tmp_path):
+    with serving(tmp_path) as url, pytest.raises(AnnotationError, match=r"train\.json\.tar\.gz.*no such file"):
+        hf_inatsounds.load_dataset(split="train", source=url)
+
+
+def test_a_changed_source_is_not_read_from_the_cache(tmp_path):
+    write_source(tmp_path)
+    before = hf_inatsounds.load_dataset(split="train", source=tmp_path, streaming=False)
+
+    def shorten(stem, document, files):
+        first = document["audio"].pop(0)
+        document["annotations"].pop(0)
+        files.pop(first["file_name"])
+
+    write_source(tmp_path, change=shorten)
+    after = hf_inatsounds.load_dataset(split="train", source=tmp_path, streaming=False)
+    assert (len(before), len(after)) == (12, 11)
+
+
+def test_a_stream_stops_and_starts_again(tiny):
+    loaded = hf_inatsounds.load_dataset(split="train", source=tiny)
+    seen = []
+    for row in loaded:
+        seen.append(row["recording_id"])
+        if len(seen) == 5:
+            state = loaded.state_dict()
+            break
+    again = hf_inatsounds.load_dataset(split="train", source=tiny)
+    again.load_state_dict(state)
+    assert seen + [row["recording_id"] for row in again] == list(range(12))
+
+
+def test_torch_workers_do_not_repeat_rows(tmp_path, monkeypatch):
+    from torch.utils.data import DataLoader
+
+    tree = write_source(tmp_path, unpacked=True)
+    monkeypatch.setattr("hf_inatsounds.builder.FOLDER_SHARD_ROWS", 5)
+    loaded = hf_inatsounds.load_dataset(split="train", source=tree).select_columns(["recording_id"])
+    assert loaded.num_shards == 3
+    ids = [int(i) for batch in DataLoader(loaded, batch_size=2, num_workers=2) for i in batch["recording_id"]]
+    assert sorted(ids) == list(range(12))
+
+
+def test_what_archive_and_annotations_do_not_share_is_said(tmp_path, caplog):
+    def spoil(stem, document, files):
+        if stem == "train":
+            files[f"{stem}/stray.wav"] = files.pop(document["audio"][0]["file_name"])
+
+    write_source(tmp_path, change=spoil)
+    logger = logging.getLogger("datasets")
+    logger.addHandler(caplog.handler)
+    logging.getLogger("hf_inatsounds").addHandler(caplog.handler)
+    assert len(list(hf_inatsounds.load_dataset(split="train", source=tmp_path))) == 11
+    assert "1 recordings without annotation were passed over, the first is train/stray.wav" in caplog.text
+    assert "1 annotated recordings are not in the archive" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_mistakes_are_named(tiny, tmp_path, streaming):
+    cases = [
+        ({"name": "birds"}, "unknown dataset name: name: found 'birds'; expected all, amphibia, aves, evaluation"),
+        ({"split": "dev"}, "unknown split: split: found 'dev'; expected train, validation, test"),
+        ({"source": tmp_path / "nowhere"}, "no such source: .*nowhere"),
+        ({"source": tmp_path}, "nothing of iNatSounds here"),
+        ({"index": "x"}, "seek indexes are not supported yet"),
+    ]
+    for change, message in cases:
+        with pytest.raises(SourceError, match=message):
+            hf_inatsounds.load_dataset(**{"source": tiny, "streaming": streaming, **change})
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_missing_file_is_named(tmp_path, streaming):
+    write_source(tmp_path)
+    (tmp_path / "val.json.tar.gz").unlink()
+    for split in ("validation", None):
+        with pytest.raises(AnnotationError, match=r"missing annotation archive: .*val\.json\.tar\.gz"):
+            hf_inatsounds.load_dataset(split=split, source=tmp_path, streaming=streaming)
+    (tmp_path / "test.tar.gz").unlink()
+    with pytest.raises(SourceError, match=r"missing audio archive: .*test\.tar\.gz"):
+        hf_inatsounds.load_dataset(split="test", source=tmp_path, streaming=streaming)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_damaged_archive_is_named_and_nothing_half_is_left(tmp_path, streaming):
+    write_source(tmp_path)
+    path = tmp_path / "train.tar.gz"
+    path.write_bytes(path.read_bytes()[:-20_000])
+    for _ in range(2):  # the second time too: no half-prepared cache is taken for a whole one
+        with pytest.raises(SourceError, match=r"damaged archive: .*train\.tar\.gz.*after train/"):
+            list(hf_inatsounds.load_dataset(split="train", source=tmp_path, streaming=streaming))
+
+
+def test_annotations_that_are_not_json_or_no_archive_are_named(tmp_path):
+    write_source(tmp_path)
+    pack(tmp_path / "train.json.tar.gz", {"train.json": b"{ not json"})
+    with pytest.raises(AnnotationError, match=r"not JSON: .*train\.json\.tar\.gz"):
+        hf_inatsounds.load_dataset(split="train", source=tmp_path)
+    pack(tmp_path / "train.json.tar.gz", {"readme.txt": b""})
+    with pytest.raises(AnnotationError, match=r"found 0 \.json files"):
+        hf_inatsounds.load_dataset(split="train", source=tmp_path)
+    (tmp_path / "train.json.tar.gz").write_bytes(b"not gzip")
+    with pytest.raises(AnnotationError, match="damaged archive"):
+        hf_inatsounds.load_dataset(split="train", source=tmp_path)
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    from hf_inatsounds.archives.forward import iterate_members
+
+    write_source(tmp_path)
+    with open(tmp_path / "train.tar.gz", "rb") as stream, pytest.raises(SourceError, match="too large"):
+        list(iterate_members(stream, where="train.tar.gz", max_member_bytes=1_000))
