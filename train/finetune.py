@@ -1,6 +1,6 @@
 """What ``accelerate launch`` and torchrun start; the same as ``hf-inatsounds train``.
 
-accelerate launch --cpu --num_processes 2 train/finetune.py train/recipes/ast-tiny.yaml --source S --out runs/two
+accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py train/recipes/ast-tiny.yaml
 accelerate launch --config_file train/accelerate/one-machine.yaml train/finetune.py train/recipes/ast.yaml
 torchrun --nproc_per_node 8 train/finetune.py train/recipes/ast.yaml --bf16 true
 """

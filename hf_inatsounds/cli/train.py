@@ -4,7 +4,8 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/ast
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves
-  accelerate launch --cpu --num_processes 2 train/finetune.py train/recipes/ast-tiny.yaml --out runs/two
+  accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
+      train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def true_places(scores: Array, labels: Array, k: int = 5) -> Array:
     """
     import torch  # here: the rest of the metrics needs none
 
-    best = torch.topk(torch.from_numpy(np.ascontiguousarray(scores)), min(k, scores.shape[1])).indices.numpy()
+    writable = np.require(scores, requirements=["C", "W"])  # torch warns of arrays that it could not write to
+    best = torch.topk(torch.from_numpy(writable), min(k, scores.shape[1])).indices.numpy()
     hits = best == labels[:, None]
     place = np.where(hits.any(axis=1), np.maximum(hits.argmax(axis=1), 1), k)
     return np.where(scores.argmax(axis=1) == labels, 0, place)

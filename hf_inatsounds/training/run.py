@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainingArguments, set_seed
@@ -88,7 +89,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     if (out / TRAIN_FILE).exists():
         raise RecipeError("the run folder holds a finished run", where=out, fix="Choose another --out, or delete it.")
     began = time.monotonic()
-    state = PartialState()
+    state = PartialState(cpu=not torch.cuda.is_available())
     set_seed(recipe.seed)
     info = split_info(recipe.source, recipe.name, recipe.train_split)
     validation = None

@@ -1,0 +1,55 @@
+# make quickstart   install, and run the main job on an embedded archive
+# make test         install, and run everything that CI runs
+# Everything is installed into .venv; nothing outside this folder is changed.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: quickstart test install lint types doctest unit integration e2e wheel clean
+
+quickstart: $(READY)
+	$(BIN)/hf-inatsounds quickstart --out quickstart
+
+test: lint types doctest unit integration e2e wheel quickstart
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old: Python 3.11 or later is needed; try make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "no venv module: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+doctest: $(READY)
+	$(PYTEST) --doctest-modules hf_inatsounds
+
+unit integration e2e: $(READY)
+	$(PYTEST) tests/$@
+
+# The wheel alone in an environment of its own, on the libraries of this one: does it carry all that it needs?
+wheel: $(READY)
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	$(BIN)/python -m venv --without-pip build/wheel/venv
+	$(BIN)/python -m pip --disable-pip-version-check --python build/wheel/venv install --quiet --no-deps build/wheel/*.whl
+	$(BIN)/python -c 'import glob, sysconfig; open(glob.glob("build/wheel/venv/lib/*/site-packages")[0] + "/libraries.pth", "w").write(sysconfig.get_path("purelib"))'
+	cd build/wheel && venv/bin/hf-inatsounds --version
+	cd build/wheel && venv/bin/python -c 'import hf_inatsounds, sys; p = hf_inatsounds.__file__; sys.exit("build/wheel" not in p)'
+	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds").joinpath("templates/model_card.md.jinja").read_text()'
+	cd build/wheel && venv/bin/hf-inatsounds quickstart --help > /dev/null
+
+clean:
+	rm -rf $(VENV) build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
