@@ -90,7 +90,9 @@ def split_info(source: str, name: str, split: str) -> SplitInfo:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
     if is_hub_id(source):
         raise SourceError(
-            "training and evaluation do not read Hub mirrors yet", where=source, expected="archives: a folder or a URL"
+            "no such folder",
+            where=source,
+            expected="archives in a folder or at a URL; training and evaluation do not read Hub mirrors yet",
         )
     annotations = read_annotations(Source.parse(source), split)
     table = annotations.select(name)

@@ -198,7 +198,9 @@ def checkpoint_folder(checkpoint: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(checkpoint), allow_patterns=_FILES))
     except (OSError, ValueError) as error:
-        raise CheckpointError("cannot fetch the checkpoint", where=checkpoint, found=error) from error
+        raise CheckpointError(
+            "no such folder, and not to be had from the Hub", where=checkpoint, found=error
+        ) from error
 
 
 def _from_checkpoint(checkpoint: str, shared: dict[str, Any], overrides: dict[str, Any]) -> tuple[Any, Any]:

@@ -75,3 +75,9 @@ def test_every_key_is_explained():
 def test_flags_without_values_are_named(words, message):
     with pytest.raises(RecipeError, match=message):
         split_flags(words)
+
+
+def test_every_key_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    defaults = vars(Recipe())
+    assert [name for name in KEYS if f"| `{name}` | {defaults[name]} |" not in text] == []
