@@ -191,25 +191,8 @@ def evaluate(
         raise SourceError("no recordings", where=f"{info.source}, {info.split}")
     scores.save(out)
     results = {
-        "model": {
-            "name": Path(checkpoint).resolve().name,
-            "architecture": type(classifier.model).__name__,
-            "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
-            "objective": classifier.objective.name,
-            "sampling_rate": classifier.sampling_rate,
-            "training": _training(Path(checkpoint)),
-        },
-        "dataset": {
-            "title": info.title,
-            "name": info.name,
-            "split": info.split,
-            "recordings": len(scores.recording_id),
-            "annotated_recordings": len(info.labels),
-            "hours": info.hours,
-            "classes": len(info.label_space),
-            "evaluated_classes": len(info.label_space.evaluated),
-            "present_classes": len(info.present),
-        },
+        "model": _model(classifier, Path(checkpoint)),
+        "dataset": _dataset(info, len(scores.recording_id)),
         "window": {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment},
         "windows": len(scores.window_file),
         "headline": "mean",
@@ -230,6 +213,31 @@ def environment() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _model(classifier: Classifier, checkpoint: Path) -> dict[str, Any]:
+    return {
+        "name": checkpoint.resolve().name,
+        "architecture": type(classifier.model).__name__,
+        "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
+        "objective": classifier.objective.name,
+        "sampling_rate": classifier.sampling_rate,
+        "training": _training(checkpoint),
+    }
+
+
+def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
+    return {
+        "title": info.title,
+        "name": info.name,
+        "split": info.split,
+        "recordings": n_recordings,
+        "annotated_recordings": len(info.labels),
+        "hours": info.hours,
+        "classes": len(info.label_space),
+        "evaluated_classes": len(info.label_space.evaluated),
+        "present_classes": len(info.present),
+    }
 
 
 def _training(checkpoint: Path) -> dict[str, Any] | None:

