@@ -11,7 +11,7 @@ from hf_inatsounds.schema import SAMPLING_RATE_HZ
 
 Waveform = np.ndarray[Any, np.dtype[np.float64]]
 
-SNRS_DB = (3.0, 8.0, 14.0, 22.0)
+SNRS_DB = (-3.0, 3.0, 9.0, 18.0)
 """Signal-to-noise ratios that recordings are drawn from."""
 
 
