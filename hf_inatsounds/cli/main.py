@@ -53,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InatSoundsError as error:
         print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # somebody reads no further: | head
+        sys.stderr.close()
+        return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
         return 130

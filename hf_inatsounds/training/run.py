@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from huggingface_hub.errors import StrictDataclassError
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -59,16 +61,18 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     validation = None
     if recipe.validation_split != "none":
         validation = split_info(recipe.source, recipe.name, recipe.validation_split)
-    classifier = build_classifier(
-        recipe.model,
-        info.label_space,
-        objective_for(recipe.objective, label_smoothing=recipe.label_smoothing),
-        window=WindowSpec(recipe.window_s, recipe.stride_s),
-        config=recipe.config,
-        feature_extractor=recipe.feature_extractor,
-    )
+    with _refusals_named():
+        classifier = build_classifier(
+            recipe.model,
+            info.label_space,
+            objective_for(recipe.objective, label_smoothing=recipe.label_smoothing),
+            window=WindowSpec(recipe.window_s, recipe.stride_s),
+            config=recipe.config,
+            feature_extractor=recipe.feature_extractor,
+        )
     course = Course(recipe.evaluate_every_epochs, quiet=quiet or not state.is_main_process)
-    trainer = _trainer(recipe, classifier, info, validation, state)
+    with _refusals_named():
+        trainer = _trainer(recipe, classifier, info, validation, state)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(course)
@@ -79,6 +83,15 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         _finish(out, classifier, recipe, run)
     state.wait_for_everyone()
     return {**run, "main_process": state.is_main_process}
+
+
+@contextlib.contextmanager
+def _refusals_named() -> Iterator[None]:
+    """What transformers refuses while a run is set up (a schedule, a tracker, a config) is a recipe's mistake."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError, RuntimeError, StrictDataclassError) as error:
+        raise RecipeError("transformers refuses the recipe", found=f"{type(error).__name__}: {error}") from error
 
 
 def _summary(

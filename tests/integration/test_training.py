@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from hf_inatsounds.audio import read_window
-from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError
+from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, SourceError
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models import load_classifier
 from hf_inatsounds.training.arguments import make_recipe
@@ -195,8 +195,10 @@ def test_training_starts_from_a_checkpoint_with_a_new_head(tiny, archives, tmp_p
     [
         ({"model": "ast-huge"}, CheckpointError, "no such checkpoint: ast-huge"),
         ({"config": {"hiden_size": 3}}, RecipeError, "config.hiden_size"),
-        ({"validation_split": "dev"}, Exception, "unknown split"),
-        ({"name": "reptilia"}, Exception, "unknown dataset name"),
+        ({"validation_split": "dev"}, SourceError, "unknown split"),
+        ({"name": "reptilia"}, SourceError, "unknown dataset name"),
+        ({"scheduler": "cosign"}, RecipeError, "transformers refuses the recipe.*cosign"),
+        ({"config": {**AST, "hidden_size": "wide"}}, RecipeError, "transformers refuses the recipe"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(tiny, tmp_path, changes, error, message):
