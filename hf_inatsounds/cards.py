@@ -140,7 +140,7 @@ def _shown(results: dict[str, Any]) -> dict[str, Any]:
         "table": markdown_table(metric_rows(results["metrics"])),
         "defects_line": summarise(results["defects"]),
         "sentence": (
-            f"{dataset['recordings']:,} recordings ({dataset['hours']:.1f} h), {results['windows']:,} windows of "
+            f"{dataset['recordings']:,} recordings ({dataset['hours']:.2f} h), {results['windows']:,} windows of "
             f"{window['size_s']:g} s every {window['stride_s']:g} s; {dataset['present_classes']} of "
             f"{dataset['classes']} classes are in the split."
         ),
