@@ -66,7 +66,9 @@ def parse_document(content: bytes, *, where: str) -> Any:
         if len(made) != len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise AnnotationError("key given twice", where=where, found=repr(twice), expected="every key once an object")
+            raise AnnotationError(
+                "key given twice", where=where, found=repr(twice), expected="every key once an object"
+            )
         return made
 
     try:

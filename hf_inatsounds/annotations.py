@@ -15,7 +15,7 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import safe_name
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.schema import COLUMNS, RANKS, STEMS
+from hf_inatsounds.schema import COLUMNS, RANKS
 
 __all__ = ["Annotations", "annotation_file", "parse_annotations", "read_annotations", "require_annotation_file"]
 

@@ -229,7 +229,7 @@ def _pax_records(content: bytes) -> dict[str, str]:
         length = int(digits) if digits.isdigit() else 0
         record = content[space + 1 : position + length]
         key, equals, value = record[:-1].partition(b"=")
-        if not equals or position + length > len(content) or record[-1:] != b"\n":
+        if length <= len(digits) or not equals or position + length > len(content) or record[-1:] != b"\n":
             raise ValueError("a malformed extended header")
         records[key.decode("utf-8", "backslashreplace")] = value.decode("utf-8", "backslashreplace")
         position += length

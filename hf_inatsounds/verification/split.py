@@ -1,0 +1,272 @@
+"""One split's pass: its archive is read once, for its md5, its members and its defects alike."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.forward import MAX_MEMBER_BYTES, PassNotes, iterate_members
+from hf_inatsounds.defects import DefectLog, inspect_recording
+from hf_inatsounds.errors import InatSoundsError, printable
+from hf_inatsounds.schema import OFFICIAL_FILES, OFFICIAL_URL, STEMS
+
+READ_BYTES = 1 << 20
+MOST_NAMES = 20
+"""Names that a list of files holds; the count is of all."""
+
+TOLERANCE_S, TOLERANCE_SHARE = 0.1, 0.01
+"""An annotated length may differ by this and still be right: it was rounded, or taken before conversion."""
+
+
+class WatchedStream:
+    """Passes a file's bytes on while it digests and counts them.
+
+    Args:
+        stream: the file.
+        on_bytes: told how many bytes each read brought; may raise to stop.
+    """
+
+    def __init__(self, stream: IO[bytes], on_bytes: Callable[[int], None]) -> None:
+        self._stream, self._on_bytes = stream, on_bytes
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.n_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes."""
+        content = self._stream.read(size)
+        self._md5.update(content)
+        self.n_bytes += len(content)
+        self._on_bytes(len(content))
+        return content
+
+    def drain(self) -> str:
+        """Read to the end; the md5 of all of it."""
+        while self.read(READ_BYTES):
+            pass
+        return self._md5.hexdigest()
+
+
+@dataclass
+class _Names:
+    """A count, and the first names."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) < MOST_NAMES:
+            self.names.append(printable(name))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "names": self.names}
+
+
+@dataclass
+class _Findings:
+    """What the members of one split turn out to be."""
+
+    annotated: dict[str, tuple[int, float | None]] | None
+    window_s: float
+    log: DefectLog = field(default_factory=DefectLog)
+    wrong_length: list[dict[str, Any]] = field(default_factory=list)
+    met: set[str] = field(default_factory=set)
+    members: int = 0
+    short: int = 0
+    seconds: float = 0.0
+    strays: _Names = field(default_factory=_Names)
+    repeated: _Names = field(default_factory=_Names)
+
+    def wanted(self, name: str) -> bool:
+        self.members += 1
+        if self.annotated is None:
+            return False
+        if name not in self.annotated:
+            self.strays.add(name)
+            return False
+        if name in self.met:
+            self.repeated.add(name)
+            return False
+        return True
+
+    def take(self, name: str, content: bytes) -> None:
+        self.met.add(name)
+        recording_id, annotated_s = (self.annotated or {})[name]
+        found = inspect_recording(recording_id, name, {"bytes": content, "path": name}, decode=True)
+        self.log.add([found])
+        if not found.duration_s:
+            return
+        self.seconds += found.duration_s
+        self.short += found.duration_s < self.window_s
+        if (
+            annotated_s is not None
+            and "truncated" not in found.kinds
+            and not _same_length(found.duration_s, annotated_s)
+        ):
+            self.wrong_length.append(
+                {"recording_id": recording_id, "file_name": name, "duration_s": round(found.duration_s, 3),
+                 "annotated_s": annotated_s}
+            )  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        defects = self.log.report()["defects"]
+        if self.wrong_length:
+            defects["wrong-length"] = sorted(self.wrong_length, key=lambda row: cast(int, row["recording_id"]))
+        missing = _Names()
+        for name in self.annotated or {}:
+            if name not in self.met:
+                missing.add(name)
+        usable = [one for one in self.log.seen.values() if "empty" not in one.kinds]
+        return {
+            "annotated": None if self.annotated is None else len(self.annotated),
+            "found": len(self.met),
+            "hours": self.seconds / 3600,
+            "shorter_than_window": self.short,
+            "missing": missing.as_dict(),
+            "strays": self.strays.as_dict(),
+            "repeated": self.repeated.as_dict(),
+            "defects": defects,
+            "digests": [[one.recording_id, one.file_name, one.digest.hex()] for one in usable],
+        }
+
+
+def check_split(
+    source: Source, split: str, *, window_s: float, on_bytes: Callable[[int], None] = lambda _: None
+) -> dict[str, Any]:
+    """Read one split's files once and say what is there.
+
+    Args:
+        source: folder or base URL.
+        split: train, validation or test.
+        window_s: recordings shorter than this are counted, in seconds.
+        on_bytes: told the bytes of each read of the audio archive; may raise to stop.
+
+    Returns:
+        JSON-ready: ``archive`` (None for an unpacked tree or where there is none), ``annotations``, and what
+        :class:`_Findings` found; ``digests`` names every recording that is not empty, to compare splits by.
+    """
+    annotation_check, annotations = _check_annotations(source, split)
+    findings = _Findings(None, window_s)
+    if annotations is not None:
+        columns = [annotations.table[name].to_pylist() for name in ("file_name", "recording_id", "duration_s")]
+        findings.annotated = {name: (i, duration_s) for name, i, duration_s in zip(*columns, strict=True)}
+    archive = None
+    name = f"{STEMS[split]}.tar.gz"
+    folder = None if source.is_remote else Path(source.path(STEMS[split]))
+    if source.exists(name):
+        archive = _check_archive(source, name, findings, on_bytes)
+    elif folder is not None and folder.is_dir():
+        archive = _check_folder(folder, findings, on_bytes)
+    return {"split": split, "archive": archive, "annotations": annotation_check, **findings.as_dict()}
+
+
+def official_md5(source: Source, name: str, n_bytes: int) -> str | None:
+    """The md5 that ``name`` must have: where the source is official, or the file has the official one's size."""
+    for official in OFFICIAL_FILES:
+        if official.name == name and (source.root == OFFICIAL_URL or rounds_to(n_bytes, official.size)):
+            return official.md5
+    return None
+
+
+def rounds_to(n_bytes: int, size: str) -> bool:
+    """Whether ``n_bytes`` is what a rounded ``size`` ("3.7 MB") may stand for, in powers of 1000 or 1024.
+
+    >>> rounds_to(81_400_000_000, "81 GB"), rounds_to(80 << 30, "81 GB"), rounds_to(3_700_000_000, "3.7 MB")
+    (True, False, False)
+    """
+    number, unit = size.split()
+    decimals = len(number.partition(".")[2])
+    power = {"MB": 2, "GB": 3}[unit]
+    return any(f"{n_bytes / base**power:.{decimals}f}" == number for base in (1000, 1024))
+
+
+def _check_archive(source: Source, name: str, findings: _Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
+    notes, damage, md5 = PassNotes(), None, None
+    watched = WatchedStream(source.open(name), on_bytes)
+    with watched._stream:
+        stream = cast("IO[bytes]", watched)
+        try:
+            for member, content in iterate_members(
+                stream, where=source.path(name), wanted=findings.wanted, notes=notes, whole=True
+            ):
+                findings.take(member, content)
+        except InatSoundsError as error:
+            damage = str(error)
+        try:
+            md5 = watched.drain()
+        except (OSError, InatSoundsError) as error:
+            damage = damage or f"{source.path(name)}: {error}"
+    return {
+        "name": name,
+        "bytes": watched.n_bytes,
+        "md5": md5,
+        "official_md5": official_md5(source, name, watched.n_bytes),
+        "damage": damage,
+        "members": findings.members,
+        "odd_members": {
+            kind: {"count": count, "names": [printable(one) for one in names]}
+            for kind, (count, names) in notes.odd.items()
+        },
+        "end_mark": notes.end_mark,
+        "extra_bytes": notes.extra_bytes,
+        "trailing_bytes": notes.trailing_bytes,
+    }
+
+
+def _check_folder(folder: Path, findings: _Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
+    """An unpacked tree, as if it were an archive without checksum."""
+    notes = PassNotes()
+    n_bytes = 0
+    for path in _files(folder, notes):
+        name = path.relative_to(folder.parent).as_posix()
+        if findings.wanted(name):
+            content = path.read_bytes()
+            n_bytes += len(content)
+            on_bytes(len(content))
+            findings.take(name, content)
+    odd = {
+        kind: {"count": count, "names": [printable(one) for one in names]} for kind, (count, names) in notes.odd.items()
+    }
+    return {"name": f"{folder.name}/", "bytes": n_bytes, "md5": None, "official_md5": None, "damage": None,
+            "members": findings.members, "odd_members": odd, "end_mark": True, "extra_bytes": 0,
+            "trailing_bytes": 0}  # fmt: skip
+
+
+def _files(folder: Path, notes: PassNotes) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.is_symlink() or not path.is_file():
+                notes.add_odd("symbolic link" if path.is_symlink() else "no plain file", str(path))
+            elif path.stat().st_size > MAX_MEMBER_BYTES:
+                notes.add_odd("too large", str(path))
+            else:
+                yield path
+
+
+def _check_annotations(source: Source, split: str) -> tuple[dict[str, Any] | None, Annotations | None]:
+    name = annotation_file(source, split)
+    if name is None:
+        return None, None
+    found: dict[str, Any] = {"name": name, "bytes": None, "md5": None, "official_md5": None, "damage": None}
+    annotations = None
+    try:
+        with open(source.local_copy(name), "rb") as stream:
+            watched = WatchedStream(stream, lambda _: None)
+            found |= {"md5": watched.drain(), "bytes": watched.n_bytes}
+        found["official_md5"] = official_md5(source, name, watched.n_bytes)
+        annotations = read_annotations(source, split)
+    except InatSoundsError as error:
+        found["damage"] = str(error)
+    return found, annotations
+
+
+def _same_length(found_s: float, annotated_s: float) -> bool:
+    return abs(found_s - annotated_s) <= max(TOLERANCE_S, TOLERANCE_SHARE * annotated_s)
