@@ -114,7 +114,7 @@ def test_odd_members_and_repeated_ones_are_listed(tmp_path):
     write_source(tmp_path)
     with tarfile.open(tmp_path / "train.tar.gz") as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar}
-    name, content = next(iter(files.items()))
+    name = next(iter(files))
     with tarfile.open(tmp_path / "train.tar.gz", "w:gz") as tar:
         for each in [*files, name]:
             info = tarfile.TarInfo(each)
