@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -202,16 +203,24 @@ def _in_processes(jobs_to_do: list[_Job], n_processes: int, bar: Bar) -> list[di
 
 
 def _join(done: Any, stop: Any) -> None:
-    """In a new worker: share the counts; an interrupt is the main process's business."""
+    """In a new worker: share the counts; an interrupt is the main process's business, its end is the worker's too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _shared.update(done=done, stop=stop, parent=os.getppid())
+    _shared.update(done=done, stop=stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # killed: nobody waits for this worker, which would wait for its next archive for ever
 
 
 def _work(position: int, job: _Job) -> dict[str, Any]:
     def on_bytes(n: int) -> None:
         _shared["done"][position] += n
-        if _shared["stop"].value or os.getppid() != _shared["parent"]:
-            raise KeyboardInterrupt  # stopped, or left alone
+        if _shared["stop"].value:
+            raise KeyboardInterrupt
 
     return job.run(on_bytes)
 

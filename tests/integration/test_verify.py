@@ -1,5 +1,6 @@
 """``verify`` against sources with planted defects: what was planted is found, and nothing else."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hf_inatsounds.errors import SourceError
 from hf_inatsounds.source_reports import verification_text
 from hf_inatsounds.verification import verify
 from hf_inatsounds.verification.split import check_split
-from tests.helpers.archive import RATE, pack, tone, wav, write_source
+from tests.helpers.archive import RATE, document, pack, tone, wav, write_source
 from tests.helpers.server import serving
 
 
@@ -233,45 +234,66 @@ def test_finished_archives_are_not_read_again_until_they_change(planted, tmp_pat
     assert passes == ["train", "validation", "test"]
 
 
-def test_an_interrupt_ends_all_processes_within_seconds(tmp_path):
-    """The sources are pipes that never end, so that every process is in the middle of its archive."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupt_or_a_kill_ends_all_processes_within_seconds(tmp_path, how):
+    """The archives are pipes that never end, so that every process is in the middle of one."""
+    context = multiprocessing.get_context("fork")
+    feeding = []
     for stem in ("train", "val"):
+        made, _ = document(stem)
+        pack(tmp_path / f"{stem}.json.tar.gz", {f"{stem}.json": json.dumps(made).encode()})
         os.mkfifo(tmp_path / f"{stem}.tar.gz")
-    (tmp_path / "good").mkdir()
-    write_source(tmp_path / "good")
-    for stem in ("train", "val"):
-        (tmp_path / "good" / f"{stem}.json.tar.gz").rename(tmp_path / f"{stem}.json.tar.gz")
-    feeding = [
-        multiprocessing.get_context("fork").Process(target=feed, args=(str(tmp_path / f"{stem}.tar.gz"),), daemon=True)
-        for stem in ("train", "val")
-    ]
-    for process in feeding:
+        begun = context.Event()
+        process = context.Process(target=feed, args=(tmp_path / f"{stem}.tar.gz", begun), daemon=True)
         process.start()
+        feeding.append((process, begun))
     words = [sys.executable, "-m", "hf_inatsounds.cli.main", "verify", str(tmp_path), "--jobs", "2"]
     running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(4.0)
-    os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=20)
-    assert running.returncode == 130, err
-    assert "interrupted" in err
-    assert "Traceback" not in err
+    for _, begun in feeding:
+        assert begun.wait(60)
+    if how == signal.SIGINT:
+        os.killpg(running.pid, how)  # as a terminal does
+    else:
+        running.kill()
+    out, err = running.communicate(timeout=30)
     assert out == ""
-    for process in feeding:
-        process.join(5)  # the pipe broke: nobody reads any more
+    assert "Traceback" not in err
+    if how == signal.SIGINT:
+        assert running.returncode == 130, err
+        assert "interrupted" in err
+    for process, _ in feeding:
+        process.join(20)  # the pipe broke: nobody reads any more
         assert not process.is_alive()
 
 
-def feed(path):
-    """A tar of recordings without an end, not compressed to speak of."""
-    import gzip
-
-    samples = np.random.default_rng(0).integers(-3_000, 3_000, RATE * 5).astype(np.int16)
-    content = wav(samples)
+def feed(path, begun):
+    """A tar of recordings without an end."""
+    content = wav(np.random.default_rng(0).integers(-3_000, 3_000, RATE * 5).astype(np.int16))
     try:
         with open(path, "wb", buffering=0) as pipe, gzip.GzipFile(fileobj=pipe, mode="wb", compresslevel=0) as packed:
             for number in range(1_000_000):
                 info = tarfile.TarInfo(f"train/{number}.wav")
                 info.size = len(content)
                 packed.write(info.tobuf() + content + bytes(-len(content) % 512))
+                if number == 20:
+                    begun.set()
     except BrokenPipeError:
         os._exit(0)
+
+
+def test_memory_does_not_grow_with_the_archive(tmp_path):
+    content = wav(np.zeros(RATE * 60))
+
+    def grow(stem, document, files):
+        for audio in document["audio"]:
+            files[audio["file_name"]] = content
+
+    write_source(tmp_path, change=grow)
+    verify(tmp_path, quiet=True, splits=["test"])  # what imports and caches take is not meant
+    tracemalloc.start()
+    try:
+        verify(tmp_path, quiet=True, splits=["train"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(content) < 12 * len(content)
