@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hf_inatsounds.archives.fetch import Source
@@ -12,6 +13,9 @@ from hf_inatsounds.schema import STEMS
 
 MAX_JSON_BYTES = 1 << 30
 """Largest annotation JSON that is read: 1 GiB. The official ones have some 100 MB."""
+
+MOST = 1e12
+"""Seconds or metres beyond all sense, so that no infinity and no overflow gets through."""
 
 
 def annotation_file(source: Source, split: str) -> str | None:
@@ -105,3 +109,37 @@ def _content(source: Source, name: str) -> bytes:
     if n_found != 1:
         raise AnnotationError("odd annotation archive", where=where, found=f"{n_found} .json files", expected="one")
     return content
+
+
+def json_number(audio: dict[str, Any], key: str, at: str, low: float, high: float) -> float | None:
+    """A finite number within [low, high]; None for null and NaN, which the official JSON has both."""
+    value = audio.get(key)
+    if value is None or is_nan(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise AnnotationError("value out of range", where=f"{at}, {key}", found=repr(value), expected=f"{low} … {high}")
+    return float(value)
+
+
+def json_text(value: Any, at: str) -> str | None:
+    """Text that can be stored as UTF-8; numbers are written out, null and NaN are None."""
+    if value is None or is_nan(value):
+        return None
+    if not isinstance(value, (str, int, float)):
+        raise AnnotationError("no text", where=at, found=type(value).__name__, expected="text or null")
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, which JSON's \u can write
+        raise AnnotationError("text that is not Unicode", where=at, found=ascii(text), expected="text") from error
+    return text
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value is the NaN that Python's JSON knows."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value is an integer of 64 bits, as Arrow stores it."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_inatsounds.annotation_json import annotation_file, read_document, require_annotation_file
+from hf_inatsounds.annotation_json import (
+    MOST,
+    annotation_file,
+    is_id,
+    is_nan,
+    json_number,
+    json_text,
+    read_document,
+    require_annotation_file,
+)
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import safe_name
 from hf_inatsounds.errors import AnnotationError, SourceError
@@ -28,10 +36,6 @@ _KEYS: dict[str, tuple[str, ...]] = {
 """Top-level list → the keys that each of its entries must have."""
 
 _ARROW_TYPES = {"label": pa.int64(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
-
-
-_MOST = 1e12
-"""Seconds or metres beyond all sense, so that no infinity and no overflow gets through."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def parse_annotations(document: Any, *, split: str, where: str) -> Annotations:
     arrow_schema = pa.schema([(name, _ARROW_TYPES.get(COLUMNS[name], pa.string())) for name in names])
     table = pa.Table.from_pylist(rows, schema=arrow_schema)
     info = document.get("info")
-    title = _text(info.get("description"), f"{where}, info") if isinstance(info, dict) else None
+    title = json_text(info.get("description"), f"{where}, info") if isinstance(info, dict) else None
     return Annotations(split, table, LabelSpace.from_categories(ordered), title or "")
 
 
@@ -136,8 +140,8 @@ def _by_id(entries: list[dict[str, Any]], name: str, where: str) -> dict[int, di
     found: dict[int, dict[str, Any]] = {}
     for position, entry in enumerate(entries):
         key = entry["id"]
-        if not _is_id(key) or key in found:
-            problem = "given twice" if _is_id(key) else "no integer of 64 bits"
+        if not is_id(key) or key in found:
+            problem = "given twice" if is_id(key) else "no integer of 64 bits"
             raise AnnotationError("bad id", where=f"{where}, {name}[{position}]", found=f"{key!r}, {problem}")
         found[key] = entry
     return found
@@ -150,12 +154,12 @@ def _labels(document: dict[str, Any], n_categories: int, where: str) -> dict[int
     for position, annotation in enumerate(document["annotations"]):
         audio_id, category_id = annotation["audio_id"], annotation["category_id"]
         at = f"{where}, annotations[{position}]"
-        if not _is_id(audio_id) or audio_id not in audio:
+        if not is_id(audio_id) or audio_id not in audio:
             raise AnnotationError(
                 "annotation of an unknown recording", where=at, found=f"audio_id {audio_id!r}",
                 expected="the id of an entry of 'audio'",
             )  # fmt: skip
-        if not _is_id(category_id) or not 0 <= category_id < n_categories:
+        if not is_id(category_id) or not 0 <= category_id < n_categories:
             raise AnnotationError(
                 "category id out of range", where=at, found=f"category_id {category_id!r}",
                 expected=f"0 … {n_categories - 1}",
@@ -177,13 +181,13 @@ def _row(
     audio: dict[str, Any], category: dict[str, Any], label: int, licenses: dict[int, dict[str, Any]], where: str
 ) -> dict[str, Any]:
     at = f"{where}, audio id {audio['id']}"
-    file_name = _text(audio["file_name"], at)
+    file_name = json_text(audio["file_name"], at)
     if file_name is None or not isinstance(audio["file_name"], str) or not safe_name(file_name):
         raise AnnotationError(
             "unsafe file name", where=at, found=repr(audio["file_name"]), expected="split/folder/file.wav"
         )
-    license_id = None if _is_nan(audio.get("license")) else audio.get("license")
-    if license_id is not None and (not _is_id(license_id) or license_id not in licenses):
+    license_id = None if is_nan(audio.get("license")) else audio.get("license")
+    if license_id is not None and (not is_id(license_id) or license_id not in licenses):
         raise AnnotationError(
             "unknown licence", where=at, found=repr(license_id), expected="the id of an entry of 'licenses'"
         )
@@ -196,14 +200,14 @@ def _row(
         "supercategory": category["supercategory"],
         **{rank: category[rank] for rank in RANKS},
         "evaluation": category["evaluation"],
-        "latitude": _number(audio, "latitude", at, -90.0, 90.0),
-        "longitude": _number(audio, "longitude", at, -180.0, 180.0),
-        "location_uncertainty_m": _number(audio, "location_uncertainty", at, 0.0, _MOST),
-        "date": _text(audio.get("date"), at),
-        "duration_s": _number(audio, "duration", at, 0.0, _MOST),
-        "license": _text(licence.get("name"), at),
-        "license_url": _text(licence.get("url"), at),
-        "rights_holder": _text(audio.get("rights_holder"), at),
+        "latitude": json_number(audio, "latitude", at, -90.0, 90.0),
+        "longitude": json_number(audio, "longitude", at, -180.0, 180.0),
+        "location_uncertainty_m": json_number(audio, "location_uncertainty", at, 0.0, MOST),
+        "date": json_text(audio.get("date"), at),
+        "duration_s": json_number(audio, "duration", at, 0.0, MOST),
+        "license": json_text(licence.get("name"), at),
+        "license_url": json_text(licence.get("url"), at),
+        "rights_holder": json_text(audio.get("rights_holder"), at),
         "file_name": file_name,
     }
 
@@ -212,13 +216,13 @@ def _category(category: dict[str, Any], at: str) -> dict[str, Any]:
     """The columns of one category, checked."""
     made: dict[str, Any] = {key: category[key] for key in ("name", "supercategory", *RANKS)}
     for key, value in made.items():
-        if not isinstance(value, str) or not _text(value, at):
+        if not isinstance(value, str) or not json_text(value, at):
             raise AnnotationError("bad name", where=f"{at}, {key}", found=repr(value), expected="text")
     if category["evaluation"] not in (0, 1):
         raise AnnotationError(
             "value out of range", where=f"{at}, evaluation", found=repr(category["evaluation"]), expected="0 or 1"
         )
-    common_name = _text(category.get("common_name"), at) or None
+    common_name = json_text(category.get("common_name"), at) or None
     return {**made, "common_name": common_name, "evaluation": bool(category["evaluation"])}
 
 
@@ -232,35 +236,3 @@ def _check_files(rows: list[dict[str, Any]], where: str) -> None:
                 "two recordings have one file", where=where, found=f"{row['file_name']} of audio ids {owner} and "
                 f"{row['recording_id']}", expected="a file each",
             )  # fmt: skip
-
-
-def _number(audio: dict[str, Any], key: str, at: str, low: float, high: float) -> float | None:
-    """A finite number within [low, high]; None for null and NaN, which the official JSON has both."""
-    value = audio.get(key)
-    if value is None or _is_nan(value):
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise AnnotationError("value out of range", where=f"{at}, {key}", found=repr(value), expected=f"{low} … {high}")
-    return float(value)
-
-
-def _text(value: Any, at: str) -> str | None:
-    """Text that can be stored as UTF-8; numbers are written out, null and NaN are None."""
-    if value is None or _is_nan(value):
-        return None
-    if not isinstance(value, (str, int, float)):
-        raise AnnotationError("no text", where=at, found=type(value).__name__, expected="text or null")
-    text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # half a surrogate pair, which JSON's \u can write
-        raise AnnotationError("text that is not Unicode", where=at, found=ascii(text), expected="text") from error
-    return text
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63

@@ -38,7 +38,7 @@ class InatSoundsError(Exception):
 
 
 def printable(text: str) -> str:
-    """``text`` with everything that is no visible character as a backslash escape: file names can hold anything.
+    r"""``text`` with everything that is no visible character as a backslash escape: file names can hold anything.
 
     >>> printable("a\x1b[2Jé")
     'a\\x1b[2Jé'

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
-import json
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_inatsounds.annotations import annotation_file
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.files import write_text
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.schema import SPLITS, STEMS
-from hf_inatsounds.verification.split import check_split
-
-FORMAT = 1
-"""Of the cache; another format's entries are made anew."""
+from hf_inatsounds.verification.job import Job
 
 PROCESSES_FROM_BYTES = 256 << 20
 """Below this starting a process takes longer than the work."""
@@ -60,7 +54,7 @@ def verify(
     """
     parsed = Source.parse(source)
     chosen = _chosen(parsed, splits)
-    jobs_to_do = [_Job(parsed.root, split, window_s, None if cache is None else str(cache)) for split in chosen]
+    jobs_to_do = [Job(parsed.root, split, window_s, None if cache is None else str(cache)) for split in chosen]
     checks = _run(jobs_to_do, jobs, quiet)
     across = _duplicates_across(checks)
     for check in checks:
@@ -74,65 +68,6 @@ def verify(
         "splits": {check.pop("split"): check for check in checks},
         "duplicates_across_splits": across,
     }
-
-
-class _Job:
-    """One split to read, and where its result is kept."""
-
-    def __init__(self, root: str, split: str, window_s: float, cache: str | None) -> None:
-        self.root, self.split, self.window_s, self.cache = root, split, window_s, cache
-
-    def n_bytes(self) -> int:
-        """Size of the audio archive, 0 where it is unknown."""
-        return _size_and_time(Source(self.root), f"{STEMS[self.split]}.tar.gz")[0] or 0
-
-    def run(self, on_bytes: Callable[[int], None]) -> dict[str, Any]:
-        """What the cache has, or a pass."""
-        source, key = Source(self.root), self._key()
-        path = self._path()
-        if path is not None and key is not None and path.exists():
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                if kept["key"] == key:
-                    on_bytes(self.n_bytes())
-                    return {**kept["check"], "from_cache": True}
-            except (ValueError, KeyError, TypeError):
-                pass  # not ours, or half of it: made anew
-        check = check_split(source, self.split, window_s=self.window_s, on_bytes=on_bytes)
-        if path is not None and key is not None and check["archive"]["damage"] is None:
-            write_text(path, json.dumps({"key": key, "check": check}))
-        return {**check, "from_cache": False}
-
-    def _key(self) -> list[Any] | None:
-        """What a kept result depends on; None where a size or time is unknown, or nothing is packed."""
-        source = Source(self.root)
-        names = [f"{STEMS[self.split]}.tar.gz", annotation_file(source, self.split)]
-        states = [_size_and_time(source, name) for name in names if name and source.exists(name)]
-        if len(states) != len(names) or any(None in state for state in states):
-            return None
-        return [FORMAT, self.root, self.window_s, *(list(state) for state in states)]
-
-    def _path(self) -> Path | None:
-        if self.cache is None:
-            return None
-        digest = hashlib.blake2b(self.root.encode(), digest_size=6).hexdigest()
-        return Path(self.cache) / f"verified-{STEMS[self.split]}-{digest}.json"
-
-
-def _size_and_time(source: Source, name: str) -> tuple[int | None, int | str | None]:
-    if not source.is_remote:
-        path = Path(source.path(name))
-        state = path.stat() if path.is_file() else None
-        return (None, None) if state is None else (state.st_size, state.st_mtime_ns)
-    import fsspec
-
-    try:
-        filesystem, path_there = fsspec.core.url_to_fs(source.path(name))
-        info = filesystem.info(path_there)
-    except OSError:
-        return None, None
-    changed = info.get("ETag") or info.get("LastModified")
-    return info.get("size"), None if changed is None else str(changed)
 
 
 def _chosen(source: Source, splits: Sequence[str] | None) -> list[str]:
@@ -158,7 +93,7 @@ def _is_folder(source: Source, split: str) -> bool:
     return not source.is_remote and Path(source.path(STEMS[split])).is_dir()
 
 
-def _run(jobs_to_do: list[_Job], jobs: int | None, quiet: bool) -> list[dict[str, Any]]:
+def _run(jobs_to_do: list[Job], jobs: int | None, quiet: bool) -> list[dict[str, Any]]:
     sizes = [job.n_bytes() for job in jobs_to_do]
     if jobs is None:
         jobs = 1 if sum(sizes) < PROCESSES_FROM_BYTES else os.cpu_count() or 1
@@ -178,7 +113,7 @@ def _run(jobs_to_do: list[_Job], jobs: int | None, quiet: bool) -> list[dict[str
         bar.close()
 
 
-def _in_processes(jobs_to_do: list[_Job], n_processes: int, bar: Bar) -> list[dict[str, Any]]:
+def _in_processes(jobs_to_do: list[Job], n_processes: int, bar: Bar) -> list[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")  # fsspec's and Arrow's threads do not survive a fork
     done, stop = context.Array("Q", len(jobs_to_do)), context.Value("b", 0)
     with concurrent.futures.ProcessPoolExecutor(
@@ -216,7 +151,7 @@ def _end_with_parent() -> None:
         os._exit(1)  # killed: nobody waits for this worker, which would wait for its next archive for ever
 
 
-def _work(position: int, job: _Job) -> dict[str, Any]:
+def _work(position: int, job: Job) -> dict[str, Any]:
     def on_bytes(n: int) -> None:
         _shared["done"][position] += n
         if _shared["stop"].value:

@@ -5,23 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import MAX_MEMBER_BYTES, PassNotes, iterate_members
-from hf_inatsounds.defects import DefectLog, inspect_recording
 from hf_inatsounds.errors import InatSoundsError, printable
 from hf_inatsounds.schema import OFFICIAL_FILES, OFFICIAL_URL, STEMS
-
-READ_BYTES = 1 << 20
-MOST_NAMES = 20
-"""Names that a list of files holds; the count is of all."""
-
-TOLERANCE_S, TOLERANCE_SHARE = 0.1, 0.01
-"""An annotated length may differ by this and still be right: it was rounded, or taken before conversion."""
+from hf_inatsounds.verification.findings import Findings
 
 
 class WatchedStream:
@@ -47,93 +39,9 @@ class WatchedStream:
 
     def drain(self) -> str:
         """Read to the end; the md5 of all of it."""
-        while self.read(READ_BYTES):
+        while self.read(1 << 20):
             pass
         return self._md5.hexdigest()
-
-
-@dataclass
-class _Names:
-    """A count, and the first names."""
-
-    count: int = 0
-    names: list[str] = field(default_factory=list)
-
-    def add(self, name: str) -> None:
-        self.count += 1
-        if len(self.names) < MOST_NAMES:
-            self.names.append(printable(name))
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "names": self.names}
-
-
-@dataclass
-class _Findings:
-    """What the members of one split turn out to be."""
-
-    annotated: dict[str, tuple[int, float | None]] | None
-    window_s: float
-    log: DefectLog = field(default_factory=DefectLog)
-    wrong_length: list[dict[str, Any]] = field(default_factory=list)
-    met: set[str] = field(default_factory=set)
-    members: int = 0
-    short: int = 0
-    seconds: float = 0.0
-    strays: _Names = field(default_factory=_Names)
-    repeated: _Names = field(default_factory=_Names)
-
-    def wanted(self, name: str) -> bool:
-        self.members += 1
-        if self.annotated is None:
-            return False
-        if name not in self.annotated:
-            self.strays.add(name)
-            return False
-        if name in self.met:
-            self.repeated.add(name)
-            return False
-        return True
-
-    def take(self, name: str, content: bytes) -> None:
-        self.met.add(name)
-        recording_id, annotated_s = (self.annotated or {})[name]
-        found = inspect_recording(recording_id, name, {"bytes": content, "path": name}, decode=True)
-        self.log.add([found])
-        if not found.duration_s:
-            return
-        self.seconds += found.duration_s
-        self.short += found.duration_s < self.window_s
-        if (
-            annotated_s is not None
-            and "truncated" not in found.kinds
-            and not _same_length(found.duration_s, annotated_s)
-        ):
-            self.wrong_length.append(
-                {"recording_id": recording_id, "file_name": name, "duration_s": round(found.duration_s, 3),
-                 "annotated_s": annotated_s}
-            )  # fmt: skip
-
-    def as_dict(self) -> dict[str, Any]:
-        defects = self.log.report()["defects"]
-        if self.wrong_length:
-            defects["wrong-length"] = sorted(self.wrong_length, key=lambda row: cast(int, row["recording_id"]))
-        missing = _Names()
-        for name in self.annotated or {}:
-            if name not in self.met:
-                missing.add(name)
-        usable = [one for one in self.log.seen.values() if "empty" not in one.kinds]
-        return {
-            "annotated": None if self.annotated is None else len(self.annotated),
-            "found": len(self.met),
-            "hours": self.seconds / 3600,
-            "shorter_than_window": self.short,
-            "missing": missing.as_dict(),
-            "strays": self.strays.as_dict(),
-            "repeated": self.repeated.as_dict(),
-            "defects": defects,
-            "digests": [[one.recording_id, one.file_name, one.digest.hex()] for one in usable],
-        }
 
 
 def check_split(
@@ -149,10 +57,10 @@ def check_split(
 
     Returns:
         JSON-ready: ``archive`` (None for an unpacked tree or where there is none), ``annotations``, and what
-        :class:`_Findings` found; ``digests`` names every recording that is not empty, to compare splits by.
+        :class:`Findings` found; ``digests`` names every recording that is not empty, to compare splits by.
     """
     annotation_check, annotations = _check_annotations(source, split)
-    findings = _Findings(None, window_s)
+    findings = Findings(None, window_s)
     if annotations is not None:
         columns = [annotations.table[name].to_pylist() for name in ("file_name", "recording_id", "duration_s")]
         findings.annotated = {name: (i, duration_s) for name, i, duration_s in zip(*columns, strict=True)}
@@ -186,7 +94,7 @@ def rounds_to(n_bytes: int, size: str) -> bool:
     return any(f"{n_bytes / base**power:.{decimals}f}" == number for base in (1000, 1024))
 
 
-def _check_archive(source: Source, name: str, findings: _Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
+def _check_archive(source: Source, name: str, findings: Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
     notes, damage, md5 = PassNotes(), None, None
     watched = WatchedStream(source.open(name), on_bytes)
     with watched._stream:
@@ -219,7 +127,7 @@ def _check_archive(source: Source, name: str, findings: _Findings, on_bytes: Cal
     }
 
 
-def _check_folder(folder: Path, findings: _Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
+def _check_folder(folder: Path, findings: Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
     """An unpacked tree, as if it were an archive without checksum."""
     notes = PassNotes()
     n_bytes = 0
@@ -266,7 +174,3 @@ def _check_annotations(source: Source, split: str) -> tuple[dict[str, Any] | Non
     except InatSoundsError as error:
         found["damage"] = str(error)
     return found, annotations
-
-
-def _same_length(found_s: float, annotated_s: float) -> bool:
-    return abs(found_s - annotated_s) <= max(TOLERANCE_S, TOLERANCE_SHARE * annotated_s)

@@ -214,7 +214,7 @@ def test_finished_archives_are_not_read_again_until_they_change(planted, tmp_pat
             raise KeyboardInterrupt
         return check_split(source, split, **more)
 
-    monkeypatch.setattr("hf_inatsounds.verification.run.check_split", counting)
+    monkeypatch.setattr("hf_inatsounds.verification.job.check_split", counting)
     cache = tmp_path / "cache"
     with pytest.raises(KeyboardInterrupt):
         verify(planted, cache=cache, quiet=True)
