@@ -59,7 +59,8 @@ def verification_text(report: dict[str, Any]) -> str:
     n = len(report["problems"])
     parts.append("\n".join([f"{n} problem{'s' * (n > 1)}:", *(f"- {line}" for line in report["problems"])])
                  if n else "whole: every archive was read to its end, and files and annotations match")  # fmt: skip
-    return "\n\n".join(parts)
+    # a file name can hold anything, and a terminal obeys some of it
+    return "\n".join(printable(line) for line in "\n\n".join(parts).split("\n"))
 
 
 def _file_rows(report: dict[str, Any]) -> list[list[str]]:

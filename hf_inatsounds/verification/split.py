@@ -95,26 +95,21 @@ def rounds_to(n_bytes: int, size: str) -> bool:
 
 
 def _check_archive(source: Source, name: str, findings: Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:
-    notes, damage, md5 = PassNotes(), None, None
-    watched = WatchedStream(source.open(name), on_bytes)
-    with watched._stream:
-        stream = cast("IO[bytes]", watched)
-        try:
-            for member, content in iterate_members(
-                stream, where=source.path(name), wanted=findings.wanted, notes=notes, whole=True
-            ):
-                findings.take(member, content)
-        except InatSoundsError as error:
-            damage = str(error)
-        try:
-            md5 = watched.drain()
-        except (OSError, InatSoundsError) as error:
-            damage = damage or f"{source.path(name)}: {error}"
+    notes = PassNotes()
+    n_bytes, md5, damage = 0, None, None
+    try:
+        with source.open(name) as stream:
+            watched = WatchedStream(stream, on_bytes)
+            damage = _read_members(cast("IO[bytes]", watched), source.path(name), findings, notes)
+            md5 = watched.drain()  # of a damaged one too: is it the file that was published?
+            n_bytes = watched.n_bytes
+    except (OSError, InatSoundsError) as error:
+        damage = damage or str(InatSoundsError("cannot be read to its end", where=source.path(name), found=error))
     return {
         "name": name,
-        "bytes": watched.n_bytes,
+        "bytes": n_bytes,
         "md5": md5,
-        "official_md5": official_md5(source, name, watched.n_bytes),
+        "official_md5": official_md5(source, name, n_bytes),
         "damage": damage,
         "members": findings.members,
         "odd_members": {
@@ -125,6 +120,16 @@ def _check_archive(source: Source, name: str, findings: Findings, on_bytes: Call
         "extra_bytes": notes.extra_bytes,
         "trailing_bytes": notes.trailing_bytes,
     }
+
+
+def _read_members(stream: IO[bytes], where: str, findings: Findings, notes: PassNotes) -> str | None:
+    """Take every member; what is wrong with the archive, if anything."""
+    try:
+        for member, content in iterate_members(stream, where=where, wanted=findings.wanted, notes=notes, whole=True):
+            findings.take(member, content)
+    except InatSoundsError as error:
+        return str(error)
+    return None
 
 
 def _check_folder(folder: Path, findings: Findings, on_bytes: Callable[[int], None]) -> dict[str, Any]:

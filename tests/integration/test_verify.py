@@ -181,6 +181,38 @@ def test_what_is_missing_is_a_problem(tmp_path):
         verify(tmp_path, splits=["dev"], quiet=True)
 
 
+def test_a_connection_that_breaks_is_a_problem_and_is_not_kept(tiny, tmp_path, monkeypatch):
+    class Breaking(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() > 40_000:
+                raise ConnectionResetError("connection reset by peer")
+            return super().read(min(size, 10_000))
+
+    content = (tiny / "train.tar.gz").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("hf_inatsounds.archives.fetch.Source.open", lambda self, name: Breaking(content))
+        report = verify(tiny, splits=["train"], quiet=True, cache=tmp_path)
+    assert len(report["problems"]) == 1
+    assert "connection reset by peer" in report["problems"][0]
+    assert report["splits"]["train"]["archive"]["md5"] is None
+    assert verify(tiny, splits=["train"], quiet=True, cache=tmp_path)["ok"]
+
+
+def test_what_a_terminal_would_obey_is_not_printed(tmp_path):
+    def spoil(stem, document, files):
+        files[f"{stem}/\x1b[2J.wav"] = b""
+        audio = document["audio"][0]
+        name = f"{stem}/a\x1b]0;b.wav"
+        files.pop(audio["file_name"])
+        files[name], audio["file_name"] = b"", name
+
+    report = verify(write_source(tmp_path, change=spoil), quiet=True)
+    text = verification_text(report)
+    assert "\\x1b[2J.wav" in text
+    assert "a\\x1b]0;b.wav" in text
+    assert "\x1b" not in text
+
+
 def comparable(report):
     text = json.dumps(report["splits"], sort_keys=True).replace('"from_cache": true', '"from_cache": false')
     return text, report["problems"], report["duplicates_across_splits"]
