@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: quickstart test install lint types doctest unit integration e2e wheel clean
+.PHONY: quickstart test install lint types doctest unit integration e2e wheel loading-script clean
 
 quickstart: $(READY)
 	$(BIN)/hf-inatsounds quickstart --out quickstart
@@ -51,5 +51,19 @@ wheel: $(READY)
 	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds").joinpath("templates/model_card.md.jinja").read_text()'
 	cd build/wheel && venv/bin/hf-inatsounds quickstart --help > /dev/null
 
+# The loading script under datasets 3.6.0, in an environment of its own, against the builder under this one's datasets.
+# Not part of `make test`: building the environment takes about a minute.
+OLD := .venv-datasets-3.6
+
+loading-script: $(READY) $(OLD)/.ready
+	$(BIN)/python tests/environments/loading_script_rows.py --against $(OLD)/bin/python
+
+$(OLD)/.ready: pyproject.toml Makefile
+	$(PYTHON) -m venv $(OLD)
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check datasets==3.6.0 \
+	  pyarrow numpy soundfile soxr pyyaml 'fsspec[http]'
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD) build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +9,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hf_inatsounds.annotation_json import (
+    MOST,
+    annotation_file,
+    is_id,
+    is_nan,
+    json_number,
+    json_text,
+    read_document,
+    require_annotation_file,
+)
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.forward import safe_name
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.schema import COLUMNS, RANKS, STEMS
+from hf_inatsounds.schema import COLUMNS, RANKS
+
+__all__ = ["Annotations", "annotation_file", "parse_annotations", "read_annotations", "require_annotation_file"]
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "audio": ("id", "file_name"),
@@ -61,30 +71,6 @@ class Annotations:
         return self.table.filter(pc.equal(pc.utf8_lower(self.table["supercategory"]), name))
 
 
-def annotation_file(source: Source, split: str) -> str | None:
-    """Name of the split's annotation file in ``source``: packed, or unpacked; None if there is neither."""
-    stem = STEMS[split]
-    return next((name for name in (f"{stem}.json.tar.gz", f"{stem}.json") if source.exists(name)), None)
-
-
-def require_annotation_file(source: Source, split: str) -> str:
-    """As :func:`annotation_file`.
-
-    Raises:
-        AnnotationError: if there is none.
-    """
-    name = annotation_file(source, split)
-    if name is None:
-        raise AnnotationError(
-            "missing annotation archive",
-            where=source.path(f"{STEMS[split]}.json.tar.gz"),
-            found="no such file",
-            expected=f"the annotations of the {split} split",
-            fix="Download it from the place the audio archive is from.",
-        )
-    return name
-
-
 def read_annotations(source: Source, split: str) -> Annotations:
     """Read and validate one split's annotations.
 
@@ -92,13 +78,7 @@ def read_annotations(source: Source, split: str) -> Annotations:
         AnnotationError: if they are missing, not JSON, or contradict themselves.
     """
     name = require_annotation_file(source, split)
-    where = source.path(name)
-    text = _json_bytes(source, name)
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError("not JSON", where=where, found=error, expected="the annotation JSON") from error
-    return parse_annotations(document, split=split, where=where)
+    return parse_annotations(read_document(source, name), split=split, where=source.path(name))
 
 
 def parse_annotations(document: Any, *, split: str, where: str) -> Annotations:
@@ -121,34 +101,19 @@ def parse_annotations(document: Any, *, split: str, where: str) -> Annotations:
             found=f"{len(categories)} ids from {min(categories, default=None)} to {max(categories, default=None)}",
             expected=f"0 … {len(categories) - 1}",
         )
-    ordered = [categories[index] for index in range(len(categories))]
+    ordered = [_category(categories[index], f"{where}, category id {index}") for index in range(len(categories))]
     labels = _labels(document, len(ordered), where)
     licenses = _by_id(document["licenses"], "licenses", where)
     rows = [
         _row(audio, ordered[labels[audio["id"]]], labels[audio["id"]], licenses, where) for audio in document["audio"]
     ]
+    _check_files(rows, where)
     names = [name for name in COLUMNS if name != "audio"]
     arrow_schema = pa.schema([(name, _ARROW_TYPES.get(COLUMNS[name], pa.string())) for name in names])
     table = pa.Table.from_pylist(rows, schema=arrow_schema)
     info = document.get("info")
-    title = str(info.get("description") or "") if isinstance(info, dict) else ""
-    return Annotations(split, table, LabelSpace.from_categories(ordered), title)
-
-
-def _json_bytes(source: Source, name: str) -> bytes:
-    where = source.path(name)
-    with open(source.local_copy(name), "rb") as stream:
-        if not name.endswith(".tar.gz"):
-            return stream.read()
-        try:
-            members = [content for member, content in iterate_members(stream, where=where) if member.endswith(".json")]
-        except SourceError as error:
-            raise AnnotationError(str(error)) from error
-    if len(members) != 1:
-        raise AnnotationError(
-            "odd annotation archive", where=where, found=f"{len(members)} .json files", expected="one"
-        )
-    return members[0]
+    title = json_text(info.get("description"), f"{where}, info") if isinstance(info, dict) else None
+    return Annotations(split, table, LabelSpace.from_categories(ordered), title or "")
 
 
 def _check_lists(document: Any, where: str) -> None:
@@ -175,8 +140,8 @@ def _by_id(entries: list[dict[str, Any]], name: str, where: str) -> dict[int, di
     found: dict[int, dict[str, Any]] = {}
     for position, entry in enumerate(entries):
         key = entry["id"]
-        if not isinstance(key, int) or isinstance(key, bool) or key in found:
-            problem = "given twice" if key in found else "no integer"
+        if not is_id(key) or key in found:
+            problem = "given twice" if is_id(key) else "no integer of 64 bits"
             raise AnnotationError("bad id", where=f"{where}, {name}[{position}]", found=f"{key!r}, {problem}")
         found[key] = entry
     return found
@@ -189,12 +154,12 @@ def _labels(document: dict[str, Any], n_categories: int, where: str) -> dict[int
     for position, annotation in enumerate(document["annotations"]):
         audio_id, category_id = annotation["audio_id"], annotation["category_id"]
         at = f"{where}, annotations[{position}]"
-        if audio_id not in audio:
+        if not is_id(audio_id) or audio_id not in audio:
             raise AnnotationError(
                 "annotation of an unknown recording", where=at, found=f"audio_id {audio_id!r}",
                 expected="the id of an entry of 'audio'",
             )  # fmt: skip
-        if isinstance(category_id, bool) or not isinstance(category_id, int) or not 0 <= category_id < n_categories:
+        if not is_id(category_id) or not 0 <= category_id < n_categories:
             raise AnnotationError(
                 "category id out of range", where=at, found=f"category_id {category_id!r}",
                 expected=f"0 … {n_categories - 1}",
@@ -216,11 +181,13 @@ def _row(
     audio: dict[str, Any], category: dict[str, Any], label: int, licenses: dict[int, dict[str, Any]], where: str
 ) -> dict[str, Any]:
     at = f"{where}, audio id {audio['id']}"
-    file_name = audio["file_name"]
-    if not isinstance(file_name, str) or file_name.startswith("/") or ".." in file_name.split("/"):
-        raise AnnotationError("unsafe file name", where=at, found=repr(file_name), expected="split/folder/file.wav")
-    license_id = audio.get("license")
-    if license_id is not None and license_id not in licenses:
+    file_name = json_text(audio["file_name"], at)
+    if file_name is None or not isinstance(audio["file_name"], str) or not safe_name(file_name):
+        raise AnnotationError(
+            "unsafe file name", where=at, found=repr(audio["file_name"]), expected="split/folder/file.wav"
+        )
+    license_id = None if is_nan(audio.get("license")) else audio.get("license")
+    if license_id is not None and (not is_id(license_id) or license_id not in licenses):
         raise AnnotationError(
             "unknown licence", where=at, found=repr(license_id), expected="the id of an entry of 'licenses'"
         )
@@ -229,31 +196,43 @@ def _row(
         "recording_id": audio["id"],
         "label": label,
         "species": category["name"],
-        "common_name": category.get("common_name") or None,
+        "common_name": category["common_name"],
         "supercategory": category["supercategory"],
         **{rank: category[rank] for rank in RANKS},
-        "evaluation": bool(category["evaluation"]),
-        "latitude": _number(audio, "latitude", at, -90.0, 90.0),
-        "longitude": _number(audio, "longitude", at, -180.0, 180.0),
-        "location_uncertainty_m": _number(audio, "location_uncertainty", at, 0.0, math.inf),
-        "date": _text(audio.get("date")),
-        "duration_s": _number(audio, "duration", at, 0.0, math.inf),
-        "license": _text(licence.get("name")),
-        "license_url": _text(licence.get("url")),
-        "rights_holder": _text(audio.get("rights_holder")),
+        "evaluation": category["evaluation"],
+        "latitude": json_number(audio, "latitude", at, -90.0, 90.0),
+        "longitude": json_number(audio, "longitude", at, -180.0, 180.0),
+        "location_uncertainty_m": json_number(audio, "location_uncertainty", at, 0.0, MOST),
+        "date": json_text(audio.get("date"), at),
+        "duration_s": json_number(audio, "duration", at, 0.0, MOST),
+        "license": json_text(licence.get("name"), at),
+        "license_url": json_text(licence.get("url"), at),
+        "rights_holder": json_text(audio.get("rights_holder"), at),
         "file_name": file_name,
     }
 
 
-def _number(audio: dict[str, Any], key: str, at: str, low: float, high: float) -> float | None:
-    """A finite number within [low, high]; None for null and NaN, which the official JSON has both."""
-    value = audio.get(key)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise AnnotationError("value out of range", where=f"{at}, {key}", found=repr(value), expected=f"{low} … {high}")
-    return float(value)
+def _category(category: dict[str, Any], at: str) -> dict[str, Any]:
+    """The columns of one category, checked."""
+    made: dict[str, Any] = {key: category[key] for key in ("name", "supercategory", *RANKS)}
+    for key, value in made.items():
+        if not isinstance(value, str) or not json_text(value, at):
+            raise AnnotationError("bad name", where=f"{at}, {key}", found=repr(value), expected="text")
+    if category["evaluation"] not in (0, 1):
+        raise AnnotationError(
+            "value out of range", where=f"{at}, evaluation", found=repr(category["evaluation"]), expected="0 or 1"
+        )
+    common_name = json_text(category.get("common_name"), at) or None
+    return {**made, "common_name": common_name, "evaluation": bool(category["evaluation"])}
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _check_files(rows: list[dict[str, Any]], where: str) -> None:
+    """Each recording has a file of its own."""
+    owners: dict[str, int] = {}
+    for row in rows:
+        owner = owners.setdefault(row["file_name"], row["recording_id"])
+        if owner != row["recording_id"]:
+            raise AnnotationError(
+                "two recordings have one file", where=where, found=f"{row['file_name']} of audio ids {owner} and "
+                f"{row['recording_id']}", expected="a file each",
+            )  # fmt: skip

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
-from hf_inatsounds.archives.forward import iterate_members
-from hf_inatsounds.errors import InatSoundsError, SourceError
+from hf_inatsounds.archives.forward import PassNotes, iterate_members
+from hf_inatsounds.errors import InatSoundsError, SourceError, printable
 from hf_inatsounds.schema import CITATION, SAMPLING_RATE_HZ, SPLITS, STEMS, TERMS, features
 
 logger = datasets.logging.get_logger(__name__)
@@ -125,17 +125,19 @@ class INatSounds(datasets.ArrowBasedBuilder):
         name = f"{STEMS[split]}.tar.gz"
         index = {text: i for i, text in enumerate(rows["file_name"].to_pylist())}
         known = set(self._annotations(split).table["file_name"].to_pylist())
-        strays: list[str] = []
+        met, left = _Passed(), set(index)
 
         def wanted(member: str) -> bool:
             if member not in known:
-                strays.append(member)
-            return member in index
+                met.add("recordings without annotation were passed over", member)
+            elif member in index and member not in left:
+                met.add("recordings came a second time and were passed over", member)
+            return member in left
 
-        left = set(index)
+        notes = PassNotes()
         with self._source.open(name) as stream:
             batch: list[tuple[int, bytes]] = []
-            for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted):
+            for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted, notes=notes):
                 batch.append((index[member], content))
                 left.discard(member)
                 if sum(len(content) for _, content in batch) >= TABLE_BYTES:
@@ -143,7 +145,10 @@ class INatSounds(datasets.ArrowBasedBuilder):
                     batch = []
             if batch:
                 yield _with_audio(rows, batch)
-        _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
+        for what, (count, first) in met.counts.items():
+            _warn(count, first, what, name)
+        for kind, (count, names) in notes.odd.items():
+            _warn(count, printable(names[0]), f"members ({kind}) were passed over", name)
         _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
 
     def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
@@ -235,6 +240,17 @@ def _with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
         [pa.array([content for _, content in batch], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
     )
     return table.add_column(1, "audio", audio)
+
+
+class _Passed:
+    """Counts what is passed over, keeping the first name of each kind: a hostile archive has millions of them."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, tuple[int, str]] = {}
+
+    def add(self, what: str, name: str) -> None:
+        count, first = self.counts.get(what, (0, printable(name)))
+        self.counts[what] = (count + 1, first)
 
 
 def _warn(count: int, first: str, what: str, where: str) -> None:

@@ -24,12 +24,14 @@ class Inspection:
         file_name: its file.
         digest: of its bytes, 16 bytes.
         kinds: what is wrong with it, duplicates aside.
+        duration_s: readable seconds; None where it is unreadable or empty.
     """
 
     recording_id: int
     file_name: str
     digest: bytes
     kinds: tuple[str, ...]
+    duration_s: float | None = None
 
     @property
     def usable(self) -> bool:
@@ -37,31 +39,42 @@ class Inspection:
         return not set(self.kinds) & set(UNUSABLE)
 
 
-def inspect_recording(recording_id: int, file_name: str, audio: dict[str, Any]) -> Inspection:
-    """Look at one row's audio: header and bytes, nothing is decoded."""
+def inspect_recording(recording_id: int, file_name: str, audio: dict[str, Any], *, decode: bool = False) -> Inspection:
+    """Look at one row's audio: header and bytes.
+
+    Args:
+        recording_id: its id.
+        file_name: its file.
+        audio: ``{"bytes", "path"}``.
+        decode: whether to decode compressed audio to its end too, a minute at a time; PCM cannot fail to decode.
+    """
     content = audio.get("bytes")
     if content is None:
         with open(audio["path"], "rb") as stream:
             content = stream.read()
     digest = hashlib.blake2b(content, digest_size=16).digest()
-    return Inspection(recording_id, file_name, digest, tuple(_kinds(content)))
+    kinds, duration_s = _look(content, decode)
+    return Inspection(recording_id, file_name, digest, tuple(kinds), duration_s)
 
 
-def _kinds(content: bytes) -> Iterable[str]:
+def _look(content: bytes, decode: bool) -> tuple[list[str], float | None]:
     if not content:
-        return ["empty"]
+        return ["empty"], None
     try:
         with Recording(content) as recording:
             info = recording.info
+            if decode and not (content[:4] == b"RIFF" and info.subtype.startswith("PCM")):
+                for minute in range(int(info.duration_s // 60) + 1):
+                    recording.read(minute * 60.0, 60.0)
     except AudioError:
-        return ["unreadable"]
+        return ["unreadable"], None
     found = {
         "empty": info.n_samples == 0,
         "truncated": info.truncated,
         "near-empty": 0 < info.duration_s < NEAR_EMPTY_S,
         "wrong-format": (info.sampling_rate, info.n_channels) != (SAMPLING_RATE_HZ, 1),
     }
-    return [kind for kind, is_so in found.items() if is_so]
+    return [kind for kind, is_so in found.items() if is_so], info.duration_s
 
 
 @dataclass

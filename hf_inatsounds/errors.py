@@ -27,13 +27,34 @@ class InatSoundsError(Exception):
         fix: object = None,
     ) -> None:
         text = what if where is None else f"{what}: {where}"
+        found = found if found is None else shortened(str(found))
         parts = [f"found {found}" if found is not None else "", f"expected {expected}" if expected is not None else ""]
         detail = "; ".join(part for part in parts if part)
         if detail:
             text = f"{text}: {detail}"
         if fix is not None:
             text = f"{text}. {fix}"
-        super().__init__(" ".join(text.split()))  # one line, whatever was quoted
+        super().__init__(printable(" ".join(text.split())))  # one line, whatever was quoted
+
+
+def printable(text: str) -> str:
+    r"""``text`` with everything that is no visible character as a backslash escape: file names can hold anything.
+
+    >>> printable("a\x1b[2Jé")
+    'a\\x1b[2Jé'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """``text``, without its middle where it is longer than ``most`` characters.
+
+    >>> shortened("a" * 400, 20)
+    'aaaaaaaaaa … aaaaaaaaaa'
+    """
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"
 
 
 class SourceError(InatSoundsError):

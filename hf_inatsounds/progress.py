@@ -17,13 +17,14 @@ def track(items: Iterable[T], what: str, *, total: int | None = None, quiet: boo
 class Bar:
     """A bar that is told where it stands, and can print lines above itself."""
 
-    def __init__(self, what: str, *, quiet: bool = False) -> None:
+    def __init__(self, what: str, *, quiet: bool = False, in_bytes: bool = False) -> None:
         self.what, self.quiet = what, quiet
+        self._unit: dict[str, Any] = {"unit": "B", "unit_scale": True} if in_bytes else {}
         self._tqdm: Any = None
 
     def start(self, total: int, done: int = 0) -> None:
         """Show the bar, at ``done`` of ``total``."""
-        self._tqdm = _bar(self.what, total, self.quiet, initial=done)
+        self._tqdm = _bar(self.what, total, self.quiet, initial=done, **self._unit)
 
     def update(self, done: int, note: str = "") -> None:
         """Move to ``done``, with a note behind the bar."""

@@ -46,6 +46,7 @@ DEFECT_KINDS = {
     "truncated": "the header promises more than there is",
     "near-empty": f"shorter than {NEAR_EMPTY_S} s",
     "wrong-format": f"not {SAMPLING_RATE_HZ} Hz mono",
+    "wrong-length": "not as long as annotated",
     "duplicate": "byte-identical to another recording",
 }
 """Kind → what it means."""

@@ -12,6 +12,8 @@ from hf_inatsounds.errors import InatSoundsError
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
+    "annotations": "counts, hours and licences by supercategory",
+    "verify": "checksums, every member read, defects listed",
     "train": "fine-tune by a recipe",
     "evaluate": "score a split by the paper's protocol",
     "card": "render the model card from results.json",

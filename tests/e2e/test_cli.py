@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,14 +152,41 @@ def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("words", [[], ["nothing"], ["evaluate"], ["predict", "m", "f", "--format", "pdf"]])
+WRONG = [
+    [], ["nothing"], ["evaluate"], ["predict", "m", "f", "--format", "pdf"], ["verify"], ["annotations"],
+    ["verify", ".", "--jobs", "0"], ["verify", ".", "--window", "-1"], ["verify", ".", "--split", "dev"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG)
 def test_wrong_arguments_exit_with_2(words):
     assert "usage:" in run(*words, code=2).stderr
 
 
-@pytest.mark.parametrize("command", ["quickstart", "train", "evaluate", "card", "predict"])
+@pytest.mark.parametrize("command", ["quickstart", "annotations", "verify", "train", "evaluate", "card", "predict"])
 def test_every_command_shows_examples(command):
     assert f"hf-inatsounds {command}" in run(command, "--help").stdout
+
+
+def test_annotations_counts_and_verify_judges(tiny, tmp_path):
+    assert "Amphibia" in run("annotations", tiny, "--split", "train").stdout
+    counted = json.loads(run("annotations", tiny, "--json").stdout)
+    assert {split: one["total"]["recordings"] for split, one in counted["splits"].items()} == {
+        "train": 12, "validation": 6, "test": 6,
+    }  # fmt: skip
+    assert "whole" in run("verify", tiny, "--quiet").stdout
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "val.tar.gz").write_bytes((tiny / "val.tar.gz").read_bytes()[:-9_000])
+    done = run("verify", tmp_path, "--json", "--quiet", "--cache", tmp_path / "cache", code=1)
+    report = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert not report["ok"]
+    assert "val.tar.gz" in report["problems"][0]
+    assert "ANOTHER" not in run("verify", tmp_path, "--split", "train", "--quiet").stdout
+    assert "no such source" in run("verify", tmp_path / "nowhere", code=1).stderr
+    (tmp_path / "empty").mkdir()
+    assert "no annotations here" in run("annotations", tmp_path / "empty", code=1).stderr
+    assert "missing annotation archive" in run("annotations", tmp_path / "empty", "--split", "test", code=1).stderr
 
 
 def test_two_processes_train_the_same_recipe(tiny, tmp_path):

@@ -1,4 +1,6 @@
+import io
 import logging
+import tarfile
 
 import pytest
 
@@ -118,6 +120,32 @@ def test_what_archive_and_annotations_do_not_share_is_said(tmp_path, caplog):
     assert len(list(hf_inatsounds.load_dataset(split="train", source=tmp_path))) == 11
     assert "1 recordings without annotation were passed over, the first is train/stray.wav" in caplog.text
     assert "1 annotated recordings are not in the archive" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_hostile_archive_doubles_no_row_and_says_what_it_passed_over(tmp_path, caplog, streaming):
+    write_source(tmp_path)
+    expected = list(hf_inatsounds.load_dataset(split="train", source=tmp_path))
+    with tarfile.open(tmp_path / "train.tar.gz") as tar:
+        files = [(member, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(tmp_path / "train.tar.gz", "w:gz") as tar:
+        for member, content in [*files, (files[0][0], b"another")]:
+            again = tarfile.TarInfo(member.name)
+            again.size = len(content)
+            tar.addfile(again, io.BytesIO(content))
+        for name, kind in (("../../up.wav", tarfile.REGTYPE), ("train/link.wav", tarfile.SYMTYPE)):
+            odd = tarfile.TarInfo(name)
+            odd.type, odd.linkname = kind, "/etc/passwd"
+            tar.addfile(odd)
+    logging.getLogger("hf_inatsounds").addHandler(caplog.handler)
+    logging.getLogger("datasets").addHandler(caplog.handler)
+    assert list(hf_inatsounds.load_dataset(split="train", source=tmp_path, streaming=streaming)) == expected
+    for text in (
+        "1 recordings came a second time and were passed over, the first is train/",
+        "1 members (unsafe name) were passed over, the first is ../../up.wav",
+        "1 members (symbolic link) were passed over, the first is train/link.wav",
+    ):
+        assert text in caplog.text
 
 
 @pytest.mark.parametrize("streaming", [True, False])
