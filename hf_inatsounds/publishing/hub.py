@@ -105,15 +105,13 @@ class HubTarget:
         named = [record["path"] for record in manifest["files"]]
         last = [CARD_FILE, MANIFEST_FILE]
         todo = [path for path in named if path not in last and not _same(folder / path, there.get(path))]
-        bar = Bar(f"uploading to {self.repo_id}", quiet=self.quiet)
-        bar.start(len(todo))
-        for start in range(0, len(todo), FILES_A_COMMIT):
-            paths = todo[start : start + FILES_A_COMMIT]
-            self._commit(
-                [CommitOperationAdd(path, folder / path) for path in paths], f"{len(paths)} files of the mirror"
-            )
-            bar.update(start + len(paths))
-        bar.close()
+        with contextlib.closing(Bar(f"uploading to {self.repo_id}", quiet=self.quiet)) as bar:
+            bar.start(len(todo))
+            for start in range(0, len(todo), FILES_A_COMMIT):
+                paths = todo[start : start + FILES_A_COMMIT]
+                additions = [CommitOperationAdd(path, folder / path) for path in paths]
+                self._commit(additions, f"{len(paths)} files of the mirror")
+                bar.update(start + len(paths))
         stale = [path for path in there if _OURS.fullmatch(path) and path not in named]
         changed = [path for path in last if not _same(folder / path, there.get(path))]
         operations: list[Any] = [CommitOperationAdd(path, folder / path) for path in changed]
@@ -164,7 +162,8 @@ def _as_publish_errors(repo_id: str) -> Iterator[None]:
         fix = login if status in (401, 403) else again
         raise PublishError("the Hub refused", where=repo_id, found=_first_line(error), fix=fix) from error
     except (OSError, RuntimeError, ValueError) as error:
-        raise PublishError("upload failed", where=repo_id, found=_first_line(error), fix=again) from error
+        reasons = [_first_line(one) for one in (error, error.__cause__) if one is not None]
+        raise PublishError("upload failed", where=repo_id, found=": ".join(reasons), fix=again) from error
     except Exception as error:
         # the HTTP library's own errors: huggingface_hub changes it from version to version
         if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
@@ -172,6 +171,6 @@ def _as_publish_errors(repo_id: str) -> Iterator[None]:
         raise PublishError("the Hub is not reachable", where=repo_id, found=_first_line(error), fix=again) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from hf_inatsounds.annotations import Annotations, read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
-from hf_inatsounds.progress import Bar
+from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import render_dataset_card
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
@@ -139,25 +140,20 @@ class MirrorBuilder:
             self._pass_over(split, wanted, table["file_name"].to_pylist())
             for spool in spool_of.values():
                 spool.mark_whole()
-        bar = Bar(f"writing {split} shards", quiet=self.quiet)
-        bar.start(len(todo))
-        for i, shard in enumerate(todo):
+        for shard in track(todo, f"writing {split} shards", total=len(todo), quiet=self.quiet):
             unfinished = self.work / "shards" / Path(shard.path).name
             record = write_shard(shard, table, spool_of[shard.path], self.schema, unfinished)
             (self.folder / shard.path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(unfinished, self.folder / shard.path)
             write_json(self._record_path(shard), record)
             spool_of[shard.path].remove()
-            bar.update(i + 1)
-        bar.close()
 
     def _pass_over(self, split: str, spools: dict[int, Spool], file_names: list[str]) -> None:
-        bar = Bar(f"encoding {split}", quiet=self.quiet)
-        bar.start(len(spools))
         audio_format = self.plan.settings.audio_format
-        for done in fill_spools(self.source, split, spools, file_names, audio_format, self.workers):
-            bar.update(done)
-        bar.close()
+        with contextlib.closing(Bar(f"encoding {split}", quiet=self.quiet)) as bar:
+            bar.start(len(spools))
+            for done in fill_spools(self.source, split, spools, file_names, audio_format, self.workers):
+                bar.update(done)
 
     def _is_finished(self, shard: Shard) -> bool:
         """Whether the shard is there with its record's size and checksum."""

@@ -60,18 +60,20 @@ def fill_spools(
     pending: deque[tuple[int, int, Future[Encoded]]] = deque()
     in_flight = 0
     with ThreadPoolExecutor(workers) as pool:
-        for name, content in _recordings(source, split, row_of):
-            row = row_of.pop(name)  # a member given twice counts once
-            while pending and (len(pending) >= 4 * workers or in_flight + len(content) > IN_FLIGHT_BYTES):
-                in_flight -= _spool_next(pending, spools)
+        try:
+            for name, content in _recordings(source, split, row_of):
+                row = row_of.pop(name)  # a member given twice counts once
+                while pending and (len(pending) >= 4 * workers or in_flight + len(content) > IN_FLIGHT_BYTES):
+                    in_flight -= _spool_next(pending, spools)
+                    done += 1
+                    yield done
+                in_flight += len(content)
+                pending.append((row, len(content), pool.submit(encode, content, audio_format)))
+        finally:  # also when the archive turns out to be damaged: what is encoded need not be encoded again
+            while pending:
+                _spool_next(pending, spools)
                 done += 1
-                yield done
-            in_flight += len(content)
-            pending.append((row, len(content), pool.submit(encode, content, audio_format)))
-        while pending:
-            _spool_next(pending, spools)
-            done += 1
-            yield done
+    yield done
 
 
 def _spool_next(pending: deque[tuple[int, int, Future[Encoded]]], spools: Mapping[int, Spool]) -> int:

@@ -43,7 +43,9 @@ def hub(tmp_path):
 
 def call(hub, tmp_path, *words, code=0, token=True):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **hub.environment(tmp_path / "home", token=token)}
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=environment, check=False, timeout=200)
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, env=environment, check=False, timeout=200
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stdout + done.stderr
@@ -75,7 +77,11 @@ def test_a_private_mirror_loads_with_plain_datasets(hub, tmp_path, tiny):
     answer = json.loads(done.stdout)
     assert hub.repo("me/sounds").private
     assert answer["recordings"] == 24
-    for name, split, streaming in (("all", "train", True), ("aves", "test", False), ("annotations", "validation", True)):
+    for name, split, streaming in (
+        ("all", "train", True),
+        ("aves", "test", False),
+        ("annotations", "validation", True),
+    ):
         expected = expected_rows(tiny, name, split)
         found = load(hub, tmp_path, "me/sounds", name, split, streaming)
         assert sorted(row["recording_id"] for row in found) == sorted(expected)
@@ -96,14 +102,18 @@ def test_publishing_again_uploads_nothing(hub, tmp_path, tiny):
 
 
 def test_an_interrupted_upload_goes_on(hub, tmp_path, tiny):
-    hub.refuse = lambda method, path: 403 if "/lfs/upload/" in path and len(list(hub.folder.glob("blobs/*"))) > 3 else None
+    hub.refuse = lambda method, path: (
+        403 if "/lfs/upload/" in path and len(list(hub.folder.glob("blobs/*"))) > 3 else None
+    )
     done = publish(hub, tmp_path, tiny, "me/sounds", code=1)
-    assert re.search(r"the Hub refused: me/sounds: .*403", done.stderr)
+    assert re.search(r"upload failed: me/sounds: .*403.*Run the command again", done.stderr)
     assert "manifest.json" not in hub.repo("me/sounds").files  # last of all
     hub.refuse = lambda method, path: None
     answer = json.loads(publish(hub, tmp_path, tiny, "me/sounds", "--json").stdout)
     manifest = json.loads(hub.content("me/sounds", "manifest.json"))
-    assert {one["path"] for one in manifest["files"]} | {"manifest.json", ".gitattributes"} == set(hub.repo("me/sounds").files)
+    assert {one["path"] for one in manifest["files"]} | {"manifest.json", ".gitattributes"} == set(
+        hub.repo("me/sounds").files
+    )
     assert answer["files"] == len(manifest["files"]) + 1
 
 
@@ -120,7 +130,7 @@ def sample_runs(source_files):
     runs = set()
     for content in source_files.values():
         samples = content[44:]
-        runs.update(samples[i : i + 16] for i in range(0, len(samples) - 15))
+        runs.update(samples[i : i + 16] for i in range(len(samples) - 15))
     return {run for run in runs if len(set(run)) > 2}
 
 
