@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import soundfile as sf
 
-from hf_inatsounds.audio import Recording
-from hf_inatsounds.errors import AudioError
+from hf_inatsounds.audio import wav_is_truncated
 
 COMPRESSION_LEVEL = 0.5
 """libsndfile's scale, FLAC's level 4. On 277 real recordings, one core: 0 → 133 MB/s of WAV and 0.560 of its size,
@@ -47,34 +48,53 @@ def encode(content: bytes, audio_format: str) -> Encoded:
     if not content:
         return Encoded(content, "empty")
     try:
-        with Recording(content) as recording:
-            info = recording.info
-        if info.n_samples == 0:
-            return Encoded(content, "empty")
-        if info.truncated:  # FLAC would say nothing of the lost end
-            return Encoded(content, "truncated")
-        return Encoded(content) if audio_format == "wav" else _flac(content)
-    except (AudioError, sf.LibsndfileError, RuntimeError):
+        with sf.SoundFile(io.BytesIO(content)) as recording:
+            if recording.frames == 0:
+                return Encoded(content, "empty")
+            if wav_is_truncated(content[:4096], len(content)):  # FLAC would say nothing of the lost end
+                return Encoded(content, "truncated")
+            return Encoded(content) if audio_format == "wav" else _flac(content, recording)
+    except (sf.LibsndfileError, RuntimeError):
         return Encoded(content, "unreadable")
 
 
-def _flac(content: bytes) -> Encoded:
-    with sf.SoundFile(io.BytesIO(content)) as wav:
-        if wav.format not in ("WAV", "WAVEX"):
-            return Encoded(content, "not WAV")
-        if wav.subtype not in _FLAC_SUBTYPES or wav.channels > _MAX_FLAC_CHANNELS:
-            return Encoded(content, "not lossless as FLAC")
-        subtype, dtype = _FLAC_SUBTYPES[wav.subtype]
-        out = io.BytesIO()
-        try:
-            flac = sf.SoundFile(
-                out, "w", wav.samplerate, wav.channels, subtype, format="FLAC", compression_level=COMPRESSION_LEVEL
-            )
-        except sf.LibsndfileError:  # a sampling rate beyond FLAC's
-            return Encoded(content, "not lossless as FLAC")
-        frames = 0
-        with flac:
-            for block in wav.blocks(_BLOCK_FRAMES, dtype=dtype, always_2d=True):
-                flac.write(block)
-                frames += len(block)
-        return Encoded(out.getvalue()) if frames == wav.frames else Encoded(content, "truncated")
+def _flac(content: bytes, recording: sf.SoundFile) -> Encoded:
+    if recording.format not in ("WAV", "WAVEX"):
+        return Encoded(content, "not WAV")
+    if recording.subtype not in _FLAC_SUBTYPES or recording.channels > _MAX_FLAC_CHANNELS:
+        return Encoded(content, "not lossless as FLAC")
+    subtype, dtype = _FLAC_SUBTYPES[recording.subtype]
+    out = io.BytesIO()
+    try:
+        flac = sf.SoundFile(
+            out,
+            "w",
+            recording.samplerate,
+            recording.channels,
+            subtype,
+            format="FLAC",
+            compression_level=COMPRESSION_LEVEL,
+        )
+    except sf.LibsndfileError:  # a sampling rate beyond FLAC's
+        return Encoded(content, "not lossless as FLAC")
+    frames = 0
+    plain = _plain_samples(content, recording)
+    with flac:
+        for block in [plain] if plain is not None else recording.blocks(_BLOCK_FRAMES, dtype=dtype, always_2d=True):
+            flac.write(block)
+            frames += len(block)
+    return Encoded(out.getvalue()) if frames == recording.frames else Encoded(content, "truncated")
+
+
+def _plain_samples(content: bytes, recording: sf.SoundFile) -> np.ndarray[Any, np.dtype[np.int16]] | None:
+    """(frames, channels) samples as they lie in a 16-bit WAV, a fifth faster than to read them; None for another."""
+    position = 12
+    while recording.subtype == "PCM_16" and content[:4] == b"RIFF" and position + 8 <= len(content):
+        size = int.from_bytes(content[position + 4 : position + 8], "little")
+        if content[position : position + 4] == b"data":
+            count = recording.frames * recording.channels
+            if size != 2 * count:
+                return None
+            return np.frombuffer(content, "<i2", count, position + 8).reshape(-1, recording.channels)
+        position += 8 + size + size % 2
+    return None

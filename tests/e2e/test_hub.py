@@ -139,7 +139,8 @@ def leaked(runs, received):
 
 
 def test_public_alone_uploads_no_recording(hub, tmp_path):
-    source = write_source(tmp_path / "source") if (tmp_path / "source").mkdir() is None else None
+    (tmp_path / "source").mkdir()
+    source = write_source(tmp_path / "source")
     files = {}
     first = 0
     for stem in ("train", "val", "test"):
@@ -149,12 +150,13 @@ def test_public_alone_uploads_no_recording(hub, tmp_path):
     runs = sample_runs(files)
     index = tmp_path / "index"
     index.mkdir()
-    (index / "train.index").write_bytes(b"an index" * 100)
+    (index / "train.index.json").write_text("{}")
+    (index / "train.windows.bin").write_bytes(b"an index" * 100)
     done = publish(hub, tmp_path, source, "me/open", "--public", "--index", index)
     assert "You may not distribute the recordings" in done.stderr
     assert not hub.repo("me/open").private
     names = set(hub.repo("me/open").files)
-    assert {"annotations/train.parquet", "index/train.index", "README.md", "manifest.json"} <= names
+    assert {"annotations/train.parquet", "index/train.windows.bin", "README.md", "manifest.json"} <= names
     assert not any(name.startswith("data/") for name in names)
     assert not leaked(runs, hub.received())
     assert len(load(hub, tmp_path, "me/open", "annotations", "train")) == 12

@@ -215,17 +215,28 @@ def test_another_mirror_is_not_mixed_with(mirror, tiny, tmp_path):
 def test_an_index_goes_along_but_no_recording_does(tiny, tmp_path):
     index = tmp_path / "index"
     index.mkdir()
-    with pytest.raises(PublishError, match="no index"):
+    with pytest.raises(PublishError, match=r"no index: .*found no \*\.index\.json"):
         build(tiny, tmp_path / "a", audio=False, index=index)
-    (index / "train.index").write_bytes(b"points")
+    (index / "train.index.json").write_text("{}")
+    (index / "train.windows.bin").write_bytes(b"sealed")
     manifest = build(tiny, tmp_path / "b", audio=False, index=index)
-    assert (tmp_path / "b/index/train.index").read_bytes() == b"points"
+    assert (tmp_path / "b/index/train.windows.bin").read_bytes() == b"sealed"
     assert not (tmp_path / "b/data").exists()
     assert "**without the recordings**" in (tmp_path / "b/README.md").read_text()
     assert manifest["recordings"] == 0
-    for wrong in (tiny, next(tiny.glob("*.tar.gz")).parent):
-        with pytest.raises(PublishError, match="found a recording or an archive"):
-            build(tiny, tmp_path / "c", audio=False, index=wrong)
+
+
+@pytest.mark.parametrize(
+    "name", ["train.windows.bin", "train.points.parquet", "train.tar.gz", "a.wav", "sub/val.index.json"]
+)
+def test_what_is_no_index_is_refused_as_one(mirror, tiny, tmp_path, name):
+    (tmp_path / "index/sub").mkdir(parents=True)
+    (tmp_path / "index/train.index.json").write_text("{}")
+    content = next((mirror[0] / "data").iterdir()) if name.endswith("parquet") else tiny / "train.tar.gz"
+    (tmp_path / "index" / name).write_bytes(content.read_bytes())
+    with pytest.raises(PublishError, match=rf"not an index: .*{name}: found a"):
+        build(tiny, tmp_path / "mirror", audio=False, index=tmp_path / "index")
+    assert not (tmp_path / "mirror/manifest.json").exists()
 
 
 def test_the_card_says_what_is_in_it(mirror, tiny):
@@ -273,7 +284,7 @@ def test_a_killed_run_ends_in_the_same_bytes(archives, tmp_path):
             assert name not in there or there[name] == expected[name]
     assert deaths >= 2
     done = subprocess.run(command(archives, killed), env=environment, check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["recordings"] == 247
+    assert json.loads(done.stdout)["files"] == len(expected)
     assert files(killed) == expected
 
 

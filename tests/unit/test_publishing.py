@@ -163,8 +163,12 @@ def test_a_fingerprint_tells_what_changes_bytes():
     assert len({one.fingerprint for one in made}) == 5
 
 
-def test_long_recordings_are_encoded_in_blocks(monkeypatch):
-    content = wav(tone(500.0, 3.0, 0))
-    whole = encode(content, "flac")
-    monkeypatch.setattr("hf_inatsounds.publishing.encoding._BLOCK_FRAMES", 1_000)
-    assert encode(content, "flac") == whole
+def test_samples_taken_from_the_file_and_samples_read_make_one_flac(monkeypatch):
+    odd = WHOLE[:12] + b"LIST" + (3).to_bytes(4, "little") + b"abc\0" + WHOLE[12:]  # an odd chunk before the samples
+    for content in (wav(tone(500.0, 3.0, 0)), wav(np.stack([NOISE, -NOISE], axis=1)), odd):
+        whole = encode(content, "flac")
+        with monkeypatch.context() as slow:
+            slow.setattr("hf_inatsounds.publishing.encoding._plain_samples", lambda *_: None)
+            slow.setattr("hf_inatsounds.publishing.encoding._BLOCK_FRAMES", 1_000)
+            assert encode(content, "flac") == whole
+        assert whole.kept == ""
