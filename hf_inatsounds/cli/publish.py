@@ -24,7 +24,7 @@ from hf_inatsounds.errors import PublishError
 from hf_inatsounds.schema import SPLITS, TERMS
 
 if TYPE_CHECKING:
-    from hf_inatsounds.publishing.mirror import Part
+    from hf_inatsounds.publishing.parts import Part
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,11 +78,12 @@ def run(arguments: argparse.Namespace) -> None:
         workers=arguments.workers,
         quiet=arguments.quiet,
     )
-    manifest = builder.build()
+    fingerprint = builder.plan.fingerprint
+    manifest = builder.build(None if target is None else lambda: target.part_records(fingerprint))
     done: dict[str, Any] = {"folder": str(builder.folder), "repo_id": arguments.repo_id, "rank": part.rank}
     if manifest is None:
         if target is not None:
-            target.preupload(builder.folder, [shard.path for shard in builder.own_shards])
+            target.upload_part(builder.folder, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
         return show(done, f"rank {part.rank}: {len(builder.own_shards)} shards done", as_json=arguments.json)
     done |= {"public": arguments.public, "audio": audio, "recordings": manifest["recordings"]}
     done |= {"files": len(manifest["files"]) + 1, "bytes": sum(record["size"] for record in manifest["files"])}
@@ -125,7 +126,7 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 def _part(wait_s: float) -> Part:
     """The process's part, as accelerate and torchrun say it."""
-    from hf_inatsounds.publishing.mirror import Part
+    from hf_inatsounds.publishing.parts import Part
 
     try:
         return Part(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), wait_s)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,16 @@ from typing import Any
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.publishing.mirror import CARD_FILE, MANIFEST_FILE
+from hf_inatsounds.publishing.shards import file_record
 from hf_inatsounds.schema import TERMS
 
 FILES_A_COMMIT = 20
 """About 10 GB of shards: what an interrupted upload has to look at again at most."""
 
-_OURS = re.compile(r"(data|annotations|index)/[^/]*\.parquet|index/.*")
+_PARTS = "parts"
+_CONFLICTS = (409, 412)
+_COMMIT_ATTEMPTS = 6
+_OURS = re.compile(rf"(data|annotations)/[^/]*\.parquet|(index|{_PARTS})/.*")
 """A mirror's files besides card and manifest; an older mirror's go when a new one is complete."""
 
 
@@ -69,22 +75,33 @@ class HubTarget:
                 fix="Publish to another repository, make it private in its settings, or give --public.",
             )  # fmt: skip
 
-    def preupload(self, folder: Path, paths: list[str]) -> None:
-        """Send large files ahead of the commit that will name them: for one part of several.
+    def upload_part(self, folder: Path, part: str, records: list[dict[str, Any]]) -> None:
+        """Upload one part's shards and what is known of them, for rank 0, which may be on another machine.
+
+        Args:
+            folder: where the shards are.
+            part: a name that no other part has.
+            records: the shards' records.
 
         Raises:
             PublishError: if the Hub refuses or is away.
         """
         from huggingface_hub import CommitOperationAdd
 
-        there = self._there()
-        for path in paths:
-            self.check_visibility()
-            with _as_publish_errors(self.repo_id):
-                if not _same(folder / path, there.get(path)):
-                    self._api.preupload_lfs_files(
-                        self.repo_id, [CommitOperationAdd(path, folder / path)], repo_type="dataset"
-                    )
+        self._upload_missing(folder, records, self._there())
+        text = json.dumps(records).encode()
+        self._commit([CommitOperationAdd(f"{_PARTS}/{part}.json", text)], f"Part {part}")
+
+    def part_records(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Path → record of the shards that were uploaded by parts whose names begin with ``prefix``."""
+        found = {}
+        for path in self._there():
+            if path.startswith(f"{_PARTS}/{prefix}"):
+                with _as_publish_errors(self.repo_id):
+                    local = self._api.hf_hub_download(self.repo_id, path, repo_type="dataset")
+                    records = json.loads(Path(local).read_text(encoding="utf-8"))
+                found.update({record["path"]: record for record in records})
+        return found
 
     def upload(self, folder: Path, manifest: dict[str, Any]) -> dict[str, int]:
         """Upload the manifest's files that the repository lacks, then card and manifest together, last.
@@ -103,8 +120,28 @@ class HubTarget:
 
         there = self._there()
         named = [record["path"] for record in manifest["files"]]
-        last = [CARD_FILE, MANIFEST_FILE]
-        todo = [path for path in named if path not in last and not _same(folder / path, there.get(path))]
+        last = [file_record(folder / name, name) for name in (CARD_FILE, MANIFEST_FILE)]
+        first = [record for record in manifest["files"] if record["path"] != CARD_FILE]
+        uploaded = self._upload_missing(folder, first, there)
+        stale = [path for path in there if _OURS.fullmatch(path) and path not in named]
+        changed = [record["path"] for record in last if not _same(folder, record, there.get(record["path"]))]
+        operations: list[Any] = [CommitOperationAdd(path, folder / path) for path in changed]
+        operations += [CommitOperationDelete(path) for path in stale]
+        if operations:
+            self._commit(operations, "Card and manifest of the mirror")
+        uploaded += len(changed)
+        return {"uploaded": uploaded, "already_there": len(first) + len(last) - uploaded, "removed": len(stale)}
+
+    def _upload_missing(self, folder: Path, records: list[dict[str, Any]], there: dict[str, Any]) -> int:
+        """Commit the files that the repository lacks; returns how many they were."""
+        from huggingface_hub import CommitOperationAdd
+
+        todo = [record["path"] for record in records if not _same(folder, record, there.get(record["path"]))]
+        for path in todo:
+            if not (folder / path).exists():
+                raise PublishError(
+                    "a shard is neither here nor on the Hub", where=path, fix="Run the rank that made it again."
+                )
         with contextlib.closing(Bar(f"uploading to {self.repo_id}", quiet=self.quiet)) as bar:
             bar.start(len(todo))
             for start in range(0, len(todo), FILES_A_COMMIT):
@@ -112,19 +149,23 @@ class HubTarget:
                 additions = [CommitOperationAdd(path, folder / path) for path in paths]
                 self._commit(additions, f"{len(paths)} files of the mirror")
                 bar.update(start + len(paths))
-        stale = [path for path in there if _OURS.fullmatch(path) and path not in named]
-        changed = [path for path in last if not _same(folder / path, there.get(path))]
-        operations: list[Any] = [CommitOperationAdd(path, folder / path) for path in changed]
-        operations += [CommitOperationDelete(path) for path in stale]
-        if operations:
-            self._commit(operations, "Card and manifest of the mirror")
-        uploaded = len(todo) + len(changed)
-        return {"uploaded": uploaded, "already_there": len({*named, *last}) - uploaded, "removed": len(stale)}
+        return len(todo)
 
     def _commit(self, operations: list[Any], message: str) -> None:
+        """One commit; tried again where another part's came in between."""
+        from huggingface_hub.errors import HfHubHTTPError
+
         self.check_visibility()
         with _as_publish_errors(self.repo_id):
-            self._api.create_commit(self.repo_id, operations, commit_message=message, repo_type="dataset")
+            for attempt in range(_COMMIT_ATTEMPTS):
+                try:
+                    self._api.create_commit(self.repo_id, operations, commit_message=message, repo_type="dataset")
+                    return
+                except HfHubHTTPError as error:
+                    status = getattr(error.response, "status_code", None)
+                    if status not in _CONFLICTS or attempt == _COMMIT_ATTEMPTS - 1:
+                        raise
+                    time.sleep(2.0**attempt)
 
     def _there(self) -> dict[str, Any]:
         """Path → what the Hub knows of the file."""
@@ -133,14 +174,13 @@ class HubTarget:
             return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
 
 
-def _same(path: Path, entry: Any) -> bool:
-    """Whether a local file and one on the Hub have one content: by SHA-256, or git's own checksum of small files."""
-    if entry is None or path.stat().st_size != entry.size:
+def _same(folder: Path, record: dict[str, Any], entry: Any) -> bool:
+    """Whether the Hub has the recorded file: by SHA-256, or by git's own checksum of small ones."""
+    if entry is None or record["size"] != entry.size:
         return False
     if entry.lfs is not None:
-        with open(path, "rb") as stream:
-            return bool(hashlib.file_digest(stream, "sha256").hexdigest() == entry.lfs.sha256)
-    content = path.read_bytes()
+        return bool(entry.lfs.sha256 == record["sha256"])
+    content = (folder / record["path"]).read_bytes()
     return bool(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == entry.blob_id)
 
 

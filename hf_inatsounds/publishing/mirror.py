@@ -6,8 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from hf_inatsounds.files import replacing, write_json, write_text
 from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import render_dataset_card
 from hf_inatsounds.publishing.index_files import copy_index
+from hf_inatsounds.publishing.parts import Part, Records, await_records
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
 from hf_inatsounds.publishing.spool import Spool
@@ -29,32 +29,6 @@ from hf_inatsounds.schema import STEMS, features
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 WORK_FOLDER = ".publishing"
-
-_POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Part:
-    """A process makes every ``count``-th shard from the ``rank``-th on; rank 0 completes the mirror.
-
-    Args:
-        rank: 0 … count - 1.
-        count: processes.
-        wait_s: how long rank 0 waits for the others while nothing new appears.
-    """
-
-    rank: int = 0
-    count: int = 1
-    wait_s: float = 3600.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.count:
-            raise PublishError(
-                "bad part",
-                where="RANK, WORLD_SIZE",
-                found=f"{self.rank}, {self.count}",
-                expected="0 ≤ RANK < WORLD_SIZE",
-            )
 
 
 class MirrorBuilder:
@@ -104,10 +78,17 @@ class MirrorBuilder:
     @property
     def own_shards(self) -> tuple[Shard, ...]:
         """The shards that this process makes."""
-        return self.plan.shards[self.part.rank :: self.part.count]
+        return self.part.of(self.plan.shards)
 
-    def build(self) -> dict[str, Any] | None:
+    def own_records(self) -> list[dict[str, Any]]:
+        """What is known of the shards that this process has made."""
+        return [record for shard in self.own_shards if (record := self._record(shard)) is not None]
+
+    def build(self, elsewhere: Callable[[], Records] | None = None) -> dict[str, Any] | None:
         """Make this process's part, and for rank 0 complete the mirror.
+
+        Args:
+            elsewhere: tells path → record of shards that lie elsewhere than in the folder, made on other machines.
 
         Returns:
             The manifest; None for another rank than 0.
@@ -120,7 +101,7 @@ class MirrorBuilder:
             self._make_shards(split, [shard for shard in self.own_shards if shard.split == split])
         if self.part.rank:
             return None
-        records = self._await_records()
+        records = await_records(self.plan, self.part, self._record, self.work, elsewhere)
         manifest = self._complete(records)
         shutil.rmtree(self.folder / WORK_FOLDER, ignore_errors=True)
         return manifest
@@ -172,29 +153,6 @@ class MirrorBuilder:
             whole = _read_json(self.folder / MANIFEST_FILE) or {"files": []}
             made = next((record for record in whole["files"] if record["path"] == shard.path), None)
         return made
-
-    def _await_records(self) -> list[dict[str, Any]]:
-        """The records of all shards, once they are there."""
-        seen, since = None, time.monotonic()
-        while True:
-            found = {shard.path: self._record(shard) for shard in self.plan.shards}
-            missing = [path for path, record in found.items() if record is None]
-            if not missing:
-                return [record for record in found.values() if record is not None]
-            life = (len(missing), _newest(self.work))
-            if life != seen:
-                seen, since = life, time.monotonic()
-            if time.monotonic() - since > self.part.wait_s:
-                ranks = sorted(
-                    {[one.path for one in self.plan.shards].index(path) % self.part.count for path in missing}
-                )
-                raise PublishError(
-                    "the mirror is not complete", where=self.folder,
-                    found=f"{len(missing)} of {len(found)} shards missing, the first {missing[0]}",
-                    expected=f"the parts of ranks {', '.join(map(str, ranks))} of {self.part.count}",
-                    fix="Run those ranks, then rank 0 again: what is finished is kept.",
-                )  # fmt: skip
-            time.sleep(_POLL_S)
 
     def _complete(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Annotations, index and card, then the manifest, last of all."""
@@ -252,14 +210,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and ("files" in found or "sha256" in found) else None
-
-
-def _newest(folder: Path) -> float:
-    """When something last changed below a folder."""
-    times = [0.0]
-    for path in folder.rglob("*"):
-        try:
-            times.append(path.stat().st_mtime)
-        except OSError:
-            continue
-    return max(times)

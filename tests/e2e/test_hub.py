@@ -11,7 +11,8 @@ import pytest
 
 from hf_inatsounds.builder import open_dataset
 from tests.helpers.archive import document, write_source
-from tests.helpers.hub_server import TOKEN, hub_server
+from tests.helpers.hub_server import hub_server
+from tests.helpers.hub_storage import TOKEN
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,8 +42,9 @@ def hub(tmp_path):
         yield server
 
 
-def call(hub, tmp_path, *words, code=0, token=True):
+def call(hub, tmp_path, *words, code=0, token=True, variables=None):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **hub.environment(tmp_path / "home", token=token)}
+    environment |= variables or {}
     done = subprocess.run(
         list(map(str, words)), capture_output=True, text=True, env=environment, check=False, timeout=200
     )
@@ -123,6 +125,27 @@ def test_a_new_mirror_takes_the_old_ones_place(hub, tmp_path, tiny):
     names = [name for name in hub.repo("me/sounds").files if name.startswith("data/")]
     assert names
     assert all("-aves-" in name for name in names)
+
+
+def test_parts_from_machines_that_share_nothing_make_one_mirror(hub, tmp_path, tiny):
+    def part(rank, **more):
+        words = (tiny, "me/sounds", "--work-dir", tmp_path / f"machine-{rank}", "--wait", "0")
+        return publish(hub, tmp_path, *words, variables={"RANK": str(rank), "WORLD_SIZE": "2"}, **more)
+
+    assert "the mirror is not complete" in part(0, code=1).stderr
+    part(1)
+    part(0)
+    publish(hub, tmp_path, tiny, "me/whole")
+    parts, whole = (
+        {
+            name: file["sha256"]
+            for name, file in hub.repo(repo).files.items()
+            if name.startswith(("data", "annotations"))
+        }
+        for repo in ("me/sounds", "me/whole")
+    )
+    assert parts == whole
+    assert not any(name.startswith("parts/") for name in hub.repo("me/sounds").files)
 
 
 def sample_runs(source_files):

@@ -20,7 +20,8 @@ from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.builder import open_dataset
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.publishing.encoding import encode
-from hf_inatsounds.publishing.mirror import MirrorBuilder, Part
+from hf_inatsounds.publishing.mirror import MirrorBuilder
+from hf_inatsounds.publishing.parts import Part
 from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.schema import SPLITS, TERMS
 from tests.helpers.archive import write_source
