@@ -17,6 +17,7 @@ from hf_inatsounds.annotations import Annotations, read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
+from hf_inatsounds.labels import FILE_NAME
 from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import render_dataset_card
 from hf_inatsounds.publishing.index_files import copy_index
@@ -162,6 +163,9 @@ class MirrorBuilder:
             with replacing(self.folder / name) as path, parquet_writer(path, self.bare_schema) as writer:
                 writer.write_table(self.annotations[split].table.cast(self.bare_schema))
             files.append(file_record(self.folder / name, name))
+        space = self.annotations[self.plan.settings.splits[0]].label_space
+        space.save(self.folder)
+        files.append(file_record(self.folder / FILE_NAME, FILE_NAME))
         if self.index is not None:
             files += [file_record(self.folder / name, name) for name in copy_index(self.index, self.folder)]
         card = render_dataset_card(
@@ -171,6 +175,7 @@ class MirrorBuilder:
         files.append(file_record(self.folder / CARD_FILE, CARD_FILE))
         manifest = {
             "fingerprint": self.plan.fingerprint,
+            "title": self.annotations[self.plan.settings.splits[0]].title,
             "settings": describe(self.plan.settings),
             "recordings": sum(record["rows"] for record in records),
             "files": files,

@@ -16,6 +16,15 @@ from tests.helpers.hub_storage import TOKEN
 
 ROOT = Path(__file__).parents[2]
 
+INFO = """
+import json, sys
+from hf_inatsounds.evaluation import split_info
+for name in ("all", "aves"):
+    info = split_info(sys.argv[1], name, "validation")
+    ids = sorted(row["recording_id"] for row in info.rows())
+    print(json.dumps([info.labels.tolist(), info.hours, info.title, info.label_space.ranks, ids]))
+"""
+
 # plain datasets: this package cannot be imported
 LOAD = """
 import hashlib, json, sys
@@ -146,6 +155,16 @@ def test_parts_from_machines_that_share_nothing_make_one_mirror(hub, tmp_path, t
     )
     assert parts == whole
     assert not any(name.startswith("parts/") for name in hub.repo("me/sounds").files)
+
+
+def test_evaluation_reads_a_mirror_as_it_reads_archives(hub, tmp_path, tiny):
+    publish(hub, tmp_path, tiny, "me/sounds")
+    mirror, archives = (call(hub, tmp_path, sys.executable, "-c", INFO, one).stdout for one in ("me/sounds", tiny))
+    assert mirror == archives
+    done = call(
+        hub, tmp_path, sys.executable, "-m", "hf_inatsounds.cli.main", "evaluate", "x", "--source", "me/none", code=1
+    )
+    assert "no mirror to read: me/none, test" in done.stderr
 
 
 def sample_runs(source_files):
