@@ -20,7 +20,7 @@ def mirror_annotations(repo_id: str, split: str) -> Annotations:
         SourceError: if there is no such repository, or no mirror in it.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import EntryNotFoundError  # its other errors are OSErrors and ValueErrors
 
     try:
         names = (MANIFEST_FILE, FILE_NAME, f"annotations/{split}.parquet")
@@ -28,15 +28,7 @@ def mirror_annotations(repo_id: str, split: str) -> Annotations:
         title = str(json.loads(manifest.read_text(encoding="utf-8"))["title"])
         rows = pq.read_table(table).replace_schema_metadata(None)
         return Annotations(split, rows, LabelSpace.load(label_space.parent), title)
-    except (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        OSError,
-        ValueError,
-        KeyError,
-        CheckpointError,
-    ) as error:
+    except (EntryNotFoundError, OSError, ValueError, KeyError, CheckpointError) as error:
         raise SourceError(
             "no mirror to read",
             where=f"{repo_id}, {split}",

@@ -266,18 +266,24 @@ def test_a_killed_run_ends_in_the_same_bytes(archives, tmp_path):
     subprocess.run(command(archives, whole), env=environment, check=True, capture_output=True)
     expected = files(whole)
     generator = random.Random(0)
+
+    def spooled_bytes():
+        sizes = [path.stat().st_size for path in killed.glob(".publishing/*/spool/*.spool") if path.exists()]
+        return sum(sizes)
+
+    moments = (  # twice while it encodes, once while it writes shards
+        lambda: spooled_bytes() > 1_000_000,
+        lambda: spooled_bytes() > 8_000_000,
+        lambda: bool(list(killed.glob(".publishing/*/records/*.json"))),
+    )
     deaths = 0
-    for share in (0.1, 0.4, 0.7):
+    for moment in moments:
         process = subprocess.Popen(
             command(archives, killed), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        marker = "*/*/*.spool" if share < 0.5 else "*/*/*.json"  # while it encodes, and while it writes shards
-        deadline = time.monotonic() + 60
-        while (
-            not list((killed / ".publishing").glob(marker)) and time.monotonic() < deadline and process.poll() is None
-        ):
+        while not moment() and process.poll() is None:
             time.sleep(0.002)
-        time.sleep(generator.random() * 0.3)
+        time.sleep(generator.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         deaths += process.wait() == -signal.SIGKILL
         there = files(killed)
