@@ -1,6 +1,6 @@
 """Speed, memory and kill-safety of ``hf-inatsounds publish``, on an archive made for it.
 
-    python -m benchmarks.publish --gb 1.5 --kills 20 [--workers 2] [--folder DIR]
+    python -m benchmarks.publish --gb 1.5 --kills 20 [--workers 2] [--pool train.tar.gz] [--folder DIR]
 
 Prints one JSON document:
 ``wav_mb_per_cpu_s``: MB of WAV a second of processor time of the whole process, start of Python included; this is the
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_inatsounds.archives.forward import iterate_members
 from tests.helpers.archive import RATE, SPECIES, category, pack, wav
 
 MEAN_S = 18.5  # of the official test split
@@ -38,10 +39,17 @@ def made_recording(generator: np.random.Generator, duration_s: float) -> bytes:
     return wav(np.clip(noise + song, -1, 1))
 
 
-def make_source(folder: Path, total_bytes: float, seed: int = 0) -> dict[str, float]:
+def real_recordings(archive: Path) -> list[bytes]:
+    """The recordings of an archive, but for what is too short to be one."""
+    with open(archive, "rb") as stream:
+        return [content for _, content in iterate_members(stream, where=str(archive)) if len(content) > 10_000]
+
+
+def make_source(folder: Path, total_bytes: float, seed: int = 0, pool: list[bytes] | None = None) -> dict[str, float]:
     """A train archive with ``total_bytes`` of WAV, ordered by category as the official ones are."""
     generator = np.random.default_rng(seed)
-    pool = [made_recording(generator, s) for s in np.clip(generator.lognormal(2.4, 1.0, 60), 0.5, 300)]
+    if pool is None:
+        pool = [made_recording(generator, s) for s in np.clip(generator.lognormal(2.4, 1.0, 60), 0.5, 300)]
     audio, annotations, order = [], [], []
     size = 0
     while size < total_bytes:
@@ -147,13 +155,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pool", type=Path, help="archive whose recordings are repeated, instead of made ones")
     parser.add_argument("--folder", help="where to work (default: a temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         source = folder / "source"
         source.mkdir()
-        found: dict[str, object] = {"archive": (made := make_source(source, arguments.gb * 1e9))}
+        pool = real_recordings(arguments.pool) if arguments.pool else None
+        found: dict[str, object] = {"archive": (made := make_source(source, arguments.gb * 1e9, pool=pool))}
         print("archive made", made, file=sys.stderr, flush=True)
         found["speed"] = speed(source, folder / "mirror", arguments.workers, made["wav_mb"])
         if arguments.kills:

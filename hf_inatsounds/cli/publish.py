@@ -79,7 +79,13 @@ def run(arguments: argparse.Namespace) -> None:
         quiet=arguments.quiet,
     )
     fingerprint = builder.plan.fingerprint
-    manifest = builder.build(None if target is None else lambda: target.part_records(fingerprint))
+    try:
+        manifest = builder.build(None if target is None else lambda: target.part_records(fingerprint))
+    except OSError as error:  # a full disk, a folder that may not be written
+        raise PublishError(
+            "cannot write the mirror", where=builder.folder, found=error,
+            fix="Make room or choose another folder, and run the command again: what is finished is kept.",
+        ) from error  # fmt: skip
     done: dict[str, Any] = {"folder": str(builder.folder), "repo_id": arguments.repo_id, "rank": part.rank}
     if manifest is None:
         if target is not None:

@@ -121,7 +121,7 @@ def shuffled(recording_ids: list[int], *, seed: int, split: str) -> list[int]:
     """Positions of ``recording_ids`` in the order of a keyed hash of each: a shuffle that no other recording affects.
 
     >>> shuffled([10, 11, 12, 13], seed=0, split="train")
-    [2, 0, 1, 3]
+    [1, 3, 2, 0]
     """
 
     def key(position: int) -> tuple[bytes, int]:
