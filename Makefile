@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: quickstart test install lint types doctest unit integration e2e wheel loading-script clean
+.PHONY: quickstart test install lint types doctest unit integration e2e wheel loading-script environments clean
 
 quickstart: $(READY)
 	$(BIN)/hf-inatsounds quickstart --out quickstart
@@ -49,11 +49,12 @@ wheel: $(READY)
 	cd build/wheel && venv/bin/hf-inatsounds --version
 	cd build/wheel && venv/bin/python -c 'import hf_inatsounds, sys; p = hf_inatsounds.__file__; sys.exit("build/wheel" not in p)'
 	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds").joinpath("templates/model_card.md.jinja").read_text()'
+	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds").joinpath("templates/dataset_card.md.jinja").read_text()'
 	cd build/wheel && venv/bin/hf-inatsounds quickstart --help > /dev/null
 
 # The loading script under datasets 3.6.0, in an environment of its own, against the builder under this one's datasets.
 # Not part of `make test`: building the environment takes about a minute.
-OLD := .venv-datasets-3.6
+OLD := .venv-loading-script
 
 loading-script: $(READY) $(OLD)/.ready
 	$(BIN)/python tests/environments/loading_script_rows.py --against $(OLD)/bin/python
@@ -65,5 +66,18 @@ $(OLD)/.ready: pyproject.toml Makefile
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+# Other versions of datasets, each with soundfile alone in an environment of its own: do they read what publish makes?
+# Not part of test, since it downloads two environments: about two minutes.
+environments: $(READY) .venv-datasets-3.6/.ready .venv-datasets-4/.ready
+	$(BIN)/python -m tests.environments.check_mirror \
+	  .venv-datasets-3.6/bin/python .venv-datasets-4/bin/python $(BIN)/python
+
+.venv-datasets-3.6/.ready: REQUIREMENT := datasets==3.6.0
+.venv-datasets-4/.ready: REQUIREMENT := datasets>=4,<5
+.venv-datasets-%/.ready: Makefile
+	$(PYTHON) -m venv .venv-datasets-$*
+	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check '$(REQUIREMENT)' soundfile
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(OLD) build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD) .venv-datasets-* build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -79,3 +79,7 @@ class CheckpointError(InatSoundsError):
 
 class ScoresError(InatSoundsError):
     """Scores or results that are missing, malformed or do not fit the dataset."""
+
+
+class PublishError(InatSoundsError):
+    """A mirror that cannot be made, completed or put where it was asked for."""

@@ -23,6 +23,7 @@ from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.metrics import file_metrics, taxon_accuracy, top_k_accuracy
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import track
+from hf_inatsounds.publishing.reading import mirror_annotations
 from hf_inatsounds.schema import OFFICIAL_CLASSES, SPLITS
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.windows import WindowSpec
@@ -88,13 +89,8 @@ def split_info(source: str, name: str, split: str) -> SplitInfo:
     """
     if split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
-    if is_hub_id(source):
-        raise SourceError(
-            "no such folder",
-            where=source,
-            expected="archives in a folder or at a URL; training and evaluation do not read Hub mirrors yet",
-        )
-    annotations = read_annotations(Source.parse(source), split)
+    is_mirror = is_hub_id(source)
+    annotations = mirror_annotations(source, split) if is_mirror else read_annotations(Source.parse(source), split)
     table = annotations.select(name)
     if not table.num_rows:
         raise SourceError("no recordings", where=f"{source}, {split}, {name!r}", expected="at least one")

@@ -14,6 +14,7 @@ COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
     "annotations": "counts, hours and licences by supercategory",
     "verify": "checksums, every member read, defects listed",
+    "publish": "a mirror that plain datasets reads, in a folder or on the Hub",
     "train": "fine-tune by a recipe",
     "evaluate": "score a split by the paper's protocol",
     "card": "render the model card from results.json",

@@ -1,6 +1,6 @@
 """Rows of the loading script under datasets 3.6.0 against the builder's under this environment's datasets.
 
-    python tests/environments/loading_script_rows.py --against .venv-datasets-3.6/bin/python
+    python tests/environments/loading_script_rows.py --against .venv-loading-script/bin/python
 
 makes a small source, packed, unpacked and behind a URL, digests all rows here and there, prints both, and exits
 with 1 where they differ.

@@ -1,0 +1,141 @@
+"""The mirror's ``README.md``: YAML that makes ``load_dataset`` work, terms, counts, and a datasheet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hf_inatsounds.annotations import Annotations
+from hf_inatsounds.publishing.plan import Plan
+from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_MEANINGS = {
+    "all": "all recordings",
+    "evaluation": "recordings of the species that validation and test hold",
+    "annotations": "all rows, without audio",
+}
+
+
+def render_dataset_card(
+    plan: Plan, annotations: Mapping[str, Annotations], records: list[dict[str, Any]], *, place: str, has_index: bool
+) -> str:
+    """The card's text.
+
+    Args:
+        plan: what the mirror consists of.
+        annotations: split → its annotations.
+        records: those of the shards, as :func:`hf_inatsounds.publishing.shards.write_shard` made them.
+        place: what a reader gives ``load_dataset``: the repository, or a folder.
+        has_index: whether seek indexes are in it.
+    """
+    import jinja2
+
+    tables = _rows(plan, annotations)
+    space = annotations[plan.settings.splits[0]].label_space
+    official = len(space) == OFFICIAL_CLASSES
+    title = "iNaturalist Sounds Dataset" if official else annotations[plan.settings.splits[0]].title
+    template = files("hf_inatsounds").joinpath("templates/dataset_card.md.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(  # Markdown, not HTML: the Hub sanitises what it renders
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
+    kept: Counter[str] = Counter()
+    for record in records:
+        kept.update({reason: len(names) for reason, names in record["kept_as_original_bytes"].items()})
+    return environment.from_string(template).render(
+        metadata=metadata(plan, sum(table.num_rows for table in tables.values())),
+        title=" ".join((title or "A dataset in the layout of iNatSounds").split()),
+        has_audio=bool(plan.shards),
+        has_index=has_index,
+        place=place,
+        configs=list(plan.data_files),
+        data_files=plan.data_files,
+        meaning=lambda name: _MEANINGS.get(name, f"recordings of {name.capitalize()}"),
+        splits=plan.settings.splits,
+        composition=composition(tables),
+        licenses=_licenses(tables),
+        recordings=sum(table.num_rows for table in tables.values()),
+        species=len({label for table in tables.values() for label in table["label"].to_pylist()}),
+        classes=len(space),
+        hours=sum(_hours(table) for table in tables.values()),
+        audio_format=plan.settings.audio_format,
+        seed=plan.settings.seed,
+        kept=sorted(kept.items()),
+        absent=sum(len(record["not_in_the_archive"]) for record in records),
+        terms=TERMS,
+        citation=CITATION,
+    )
+
+
+def metadata(plan: Plan, n_rows: int) -> str:
+    """The card's YAML. No features: each Parquet file has them, and 5,569 names would stand here a config."""
+    import yaml
+
+    document = {
+        "pretty_name": "iNatSounds",
+        "license": "other",
+        "license_name": "inatsounds-non-commercial",
+        "license_link": "https://github.com/visipedia/inat_sounds",
+        "task_categories": ["audio-classification"],
+        "size_categories": [next((name for top, name in _SIZES if n_rows < top), "1M<n<10M")],
+        "tags": ["bioacoustics", "biodiversity", "inatsounds"],
+        "configs": [
+            {
+                "config_name": name,
+                **({"default": True} if position == 0 else {}),
+                "data_files": [{"split": split, "path": path} for split, path in by_split.items()],
+            }
+            for position, (name, by_split) in enumerate(plan.data_files.items())
+        ],
+    }
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+def composition(tables: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
+    """Species, recordings and annotated hours by supercategory and split, most recordings first."""
+    found = []
+    for split, table in tables.items():
+        supercategories = np.array(table["supercategory"].to_pylist(), object)
+        for name in sorted(set(supercategories.tolist())):
+            part = table.filter(pa.array(supercategories == name))
+            found.append(
+                {
+                    "supercategory": name,
+                    "split": split,
+                    "species": len(set(part["label"].to_pylist())),
+                    "recordings": part.num_rows,
+                    "hours": _hours(part),
+                }
+            )
+    total = Counter({row["supercategory"]: 0 for row in found})
+    for row in found:
+        total[row["supercategory"]] += row["recordings"]
+    return sorted(found, key=lambda row: (-total[row["supercategory"]], row["supercategory"]))
+
+
+def _rows(plan: Plan, annotations: Mapping[str, Annotations]) -> dict[str, pa.Table]:
+    """Split → the rows that the mirror is of: those with audio, or all where none has."""
+    if not plan.shards:
+        return {split: annotations[split].table for split in plan.settings.splits}
+    return {
+        split: annotations[split].table.take(
+            pa.array(sorted(row for shard in plan.shards if shard.split == split for row in shard.rows), pa.int64())
+        )
+        for split in plan.settings.splits
+    }
+
+
+def _hours(table: pa.Table) -> float:
+    return float(np.nansum(np.array(table["duration_s"].to_pylist(), np.float64))) / 3600
+
+
+def _licenses(tables: Mapping[str, pa.Table]) -> list[tuple[str, int]]:
+    counts = Counter(name or "not stated" for table in tables.values() for name in table["license"].to_pylist())
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))

@@ -1,0 +1,217 @@
+"""Making a mirror in a folder: in one process or in parts, whole or resumed, the same bytes each time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import soundfile as sf
+
+from hf_inatsounds.annotations import Annotations, read_annotations
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.errors import PublishError
+from hf_inatsounds.files import replacing, write_json, write_text
+from hf_inatsounds.labels import FILE_NAME
+from hf_inatsounds.progress import Bar, track
+from hf_inatsounds.publishing.dataset_card import render_dataset_card
+from hf_inatsounds.publishing.index_files import copy_index
+from hf_inatsounds.publishing.parts import Part, Records, await_records
+from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
+from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
+from hf_inatsounds.publishing.spool import Spool
+from hf_inatsounds.schema import STEMS, features
+
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "README.md"
+WORK_FOLDER = ".publishing"
+
+
+class MirrorBuilder:
+    """Makes a mirror of ``source`` in ``folder``.
+
+    Args:
+        source: "official", a folder or a base URL.
+        folder: where to; other files than a mirror's are left alone.
+        settings: what is in it.
+        audio: whether the recordings are in it; False makes annotations, card and index alone.
+        index: a folder of seek indexes that go with it.
+        place: what the card tells a reader to load: the repository's id.
+        part: the shards that this process makes.
+        workers: encoders of this process.
+        quiet: no progress.
+
+    Raises:
+        SourceError, AnnotationError: as the source is read.
+        PublishError: if the folder holds another mirror.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        folder: str | Path,
+        settings: MirrorSettings,
+        *,
+        audio: bool = True,
+        index: str | Path | None = None,
+        place: str = "path/to/this/folder",
+        part: Part | None = None,
+        workers: int = 1,
+        quiet: bool = False,
+    ) -> None:
+        self.source, self.folder, self.index, self.place = Source.parse(source), Path(folder), index, place
+        self.part, self.workers, self.quiet = part or Part(), workers, quiet
+        self.annotations: dict[str, Annotations] = {
+            split: read_annotations(self.source, split) for split in settings.splits
+        }
+        species = self.annotations[settings.splits[0]].label_space.species
+        self.schema = features(species).arrow_schema
+        self.bare_schema = features(species, audio=False).arrow_schema
+        self.plan: Plan = make_plan(self.annotations, settings, audio=audio, state=self._state())
+        self.work = self.folder / WORK_FOLDER / self.plan.fingerprint
+        self._check_folder()
+
+    @property
+    def own_shards(self) -> tuple[Shard, ...]:
+        """The shards that this process makes."""
+        return self.part.of(self.plan.shards)
+
+    def own_records(self) -> list[dict[str, Any]]:
+        """What is known of the shards that this process has made."""
+        return [record for shard in self.own_shards if (record := self._record(shard)) is not None]
+
+    def build(self, elsewhere: Callable[[], Records] | None = None) -> dict[str, Any] | None:
+        """Make this process's part, and for rank 0 complete the mirror.
+
+        Args:
+            elsewhere: tells path → record of shards that lie elsewhere than in the folder, made on other machines.
+
+        Returns:
+            The manifest; None for another rank than 0.
+
+        Raises:
+            SourceError: if an archive is missing or damaged.
+            PublishError: if other processes' shards stay away.
+        """
+        for split in self.plan.settings.splits:
+            self._make_shards(split, [shard for shard in self.own_shards if shard.split == split])
+        if self.part.rank:
+            return None
+        records = await_records(self.plan, self.part, self._record, self.work, elsewhere)
+        manifest = self._complete(records)
+        shutil.rmtree(self.folder / WORK_FOLDER, ignore_errors=True)
+        return manifest
+
+    def _make_shards(self, split: str, shards: list[Shard]) -> None:
+        todo = [shard for shard in shards if not self._is_finished(shard)]
+        if not todo:
+            return
+        for name in ("spool", "shards", "records"):
+            (self.work / name).mkdir(parents=True, exist_ok=True)
+        spool_of = {shard.path: Spool(self.work / "spool" / f"{Path(shard.path).stem}.spool") for shard in todo}
+        table = self.annotations[split].table
+        wanted = {
+            row: spool_of[shard.path] for shard in todo for row in shard.rows if not spool_of[shard.path].is_whole
+        }
+        if wanted:
+            self._pass_over(split, wanted, table["file_name"].to_pylist())
+            for spool in spool_of.values():
+                spool.mark_whole()
+        for shard in track(todo, f"writing {split} shards", total=len(todo), quiet=self.quiet):
+            unfinished = self.work / "shards" / Path(shard.path).name
+            record = write_shard(shard, table, spool_of[shard.path], self.schema, unfinished)
+            (self.folder / shard.path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unfinished, self.folder / shard.path)
+            write_json(self._record_path(shard), record)
+            spool_of[shard.path].remove()
+
+    def _pass_over(self, split: str, spools: dict[int, Spool], file_names: list[str]) -> None:
+        audio_format = self.plan.settings.audio_format
+        with contextlib.closing(Bar(f"encoding {split}", quiet=self.quiet)) as bar:
+            bar.start(len(spools))
+            for done in fill_spools(self.source, split, spools, file_names, audio_format, self.workers):
+                bar.update(done)
+
+    def _is_finished(self, shard: Shard) -> bool:
+        """Whether the shard is there with its record's size and checksum."""
+        record, path = self._record(shard), self.folder / shard.path
+        if record is None or not path.exists() or path.stat().st_size != record["size"]:
+            return False
+        return bool(file_record(path, shard.path)["sha256"] == record["sha256"])
+
+    def _record_path(self, shard: Shard) -> Path:
+        return self.work / "records" / f"{Path(shard.path).stem}.json"
+
+    def _record(self, shard: Shard) -> dict[str, Any] | None:
+        """What is known of a finished shard, from this run's records or from a whole mirror's manifest."""
+        made = _read_json(self._record_path(shard))
+        if made is None:
+            whole = _read_json(self.folder / MANIFEST_FILE) or {"files": []}
+            made = next((record for record in whole["files"] if record["path"] == shard.path), None)
+        return made
+
+    def _complete(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Annotations, index and card, then the manifest, last of all."""
+        files = list(records)
+        for split in self.plan.settings.splits:
+            name = f"annotations/{split}.parquet"
+            with replacing(self.folder / name) as path, parquet_writer(path, self.bare_schema) as writer:
+                writer.write_table(self.annotations[split].table.cast(self.bare_schema))
+            files.append(file_record(self.folder / name, name))
+        space = self.annotations[self.plan.settings.splits[0]].label_space
+        space.save(self.folder)
+        files.append(file_record(self.folder / FILE_NAME, FILE_NAME))
+        if self.index is not None:
+            files += [file_record(self.folder / name, name) for name in copy_index(self.index, self.folder)]
+        card = render_dataset_card(
+            self.plan, self.annotations, records, place=self.place, has_index=self.index is not None
+        )
+        write_text(self.folder / CARD_FILE, card)
+        files.append(file_record(self.folder / CARD_FILE, CARD_FILE))
+        manifest = {
+            "fingerprint": self.plan.fingerprint,
+            "title": self.annotations[self.plan.settings.splits[0]].title,
+            "settings": describe(self.plan.settings),
+            "recordings": sum(record["rows"] for record in records),
+            "files": files,
+        }
+        for left in self.folder.rglob(".*.partial"):  # of a run that was killed while it wrote them
+            left.unlink(missing_ok=True)
+        write_json(self.folder / MANIFEST_FILE, manifest)
+        return manifest
+
+    def _state(self) -> str:
+        """What the bytes depend on besides settings and annotations."""
+        archives = [Path(self.source.root, f"{STEMS[split]}.tar.gz") for split in self.annotations]
+        sizes = [path.stat().st_size for path in archives if not self.source.is_remote and path.exists()]
+        return f"{pa.__version__} {sf.__libsndfile_version__} {sizes} {self.schema.metadata!r}"
+
+    def _check_folder(self) -> None:
+        """Refuse a folder with another mirror in it: its shards would mix with ours."""
+        planned = {shard.path for shard in self.plan.shards} | {
+            f"annotations/{split}.parquet" for split in self.annotations
+        }
+        there = {str(path.relative_to(self.folder)) for path in self.folder.glob("[ad]*/*.parquet")}
+        manifest = _read_json(self.folder / MANIFEST_FILE)
+        other = manifest is not None and manifest.get("fingerprint") != self.plan.fingerprint
+        begun = [path.name for path in (self.folder / WORK_FOLDER).glob("*") if path != self.work]
+        if other or begun or there - planned:
+            unlike = f"{MANIFEST_FILE if other else WORK_FOLDER} of other settings or sources"
+            raise PublishError(
+                "the folder holds another mirror", where=self.folder, found=min(there - planned, default=unlike),
+                expected="an empty folder, or a mirror of the same source, settings and library versions",
+                fix="Choose another folder, or delete this one.",
+            )  # fmt: skip
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and ("files" in found or "sha256" in found) else None
