@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,7 @@ class Compressed:
 
     def __init__(self, reader: RangeReader, size: int, report: Callable[[int], None]) -> None:
         self._reader, self.size, self._report = reader, size, report
+        self._lock = threading.Lock()
         self._stream = reader.stream(0)
         self._blocks: deque[bytes] = deque()
         self._first = 0  # offset of the first block that is held
@@ -39,7 +41,11 @@ class Compressed:
         self._pending: deque[Future[None]] = deque()
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes [start, stop)."""
+        """The bytes [start, stop); rapidgzip's threads ask beside the caller's."""
+        with self._lock:
+            return self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> bytes:
         stop = min(stop, self.size)
         if start >= stop:
             return b""
@@ -57,16 +63,16 @@ class Compressed:
 
     def md5(self) -> str:
         """Digest of the whole file, what was not read yet included."""
-        while self._fetched < self.size:
-            self._fetch()
+        self.skip_to(self.size)
         while self._pending:
             self._pending.popleft().result()
         return self._md5.hexdigest()
 
     def skip_to(self, offset: int) -> None:
         """Fetch what is before ``offset`` for the digest's sake."""
-        while self._fetched < min(offset, self.size):
-            self._fetch()
+        with self._lock:
+            while self._fetched < min(offset, self.size):
+                self._fetch()
 
     def close(self) -> None:
         """Stop the thread."""

@@ -65,8 +65,8 @@ class Plain:
         self._shift_bits = 8 * (point.at - len(prefix))
         self._origin = point.out - lead
         self.position = self._last = self._polled = point.out
-        self._kept: deque[bytes] = deque()
-        self._kept_from, self._kept_crc = point.out, start.crc32
+        self._kept: deque[tuple[bytes, int]] = deque()  # data, and the CRC before them
+        self._kept_from, self._crc32 = point.out, start.crc32
         self._view = View(compressed, prefix, point.at)
         self._file: Any = None
         with self._named():
@@ -79,11 +79,10 @@ class Plain:
         with self._named():
             chunk: bytes = self._file.read(min(n, POLL_BYTES))
         self.position += len(chunk)
-        self._kept.append(chunk)
-        while self._kept and self.position - self._kept_from - len(self._kept[0]) > KEPT_BYTES:
-            old = self._kept.popleft()
-            self._kept_from += len(old)
-            self._kept_crc = isal_zlib.crc32(old, self._kept_crc)
+        self._kept.append((chunk, self._crc32))
+        self._crc32 = isal_zlib.crc32(chunk, self._crc32)
+        while self.position - self._kept_from - len(self._kept[0][0]) > KEPT_BYTES:
+            self._kept_from += len(self._kept.popleft()[0])
         if self.position - self._polled >= POLL_BYTES or not chunk:
             self._polled = self.position
             self._pick()
@@ -108,8 +107,7 @@ class Plain:
             window = self._cut(point.out - WINDOW_BYTES, point.out)
             if self._holds(point, window):
                 self._last = point.out
-                crc = isal_zlib.crc32(self._cut(self._kept_from, point.out), self._kept_crc)
-                self._found(Start(point, window, crc))
+                self._found(Start(point, window, self._crc_before(point.out)))
 
     def _holds(self, point: Point, window: bytes) -> bool:
         """Whether decompression from the point gives what the stream holds there."""
@@ -121,13 +119,22 @@ class Plain:
         return len(window) == WINDOW_BYTES and got[:CHECKED_BYTES] == self._cut(point.out, point.out + CHECKED_BYTES)
 
     def _cut(self, start: int, stop: int) -> bytes:
-        """A piece of what is held; short where it is held no more."""
+        """A piece of what is held; empty where it is held no more."""
         made, at = [], self._kept_from
-        for chunk in self._kept:
+        for chunk, _ in self._kept:
             if at + len(chunk) > start and at < stop:
                 made.append(chunk[max(start - at, 0) : stop - at])
             at += len(chunk)
         return b"".join(made) if start >= self._kept_from else b""
+
+    def _crc_before(self, offset: int) -> int:
+        """CRC-32 of all decompressed data before an offset that is held."""
+        at, found = self._kept_from, 0
+        for chunk, crc in self._kept:
+            if at <= offset:
+                found = isal_zlib.crc32(chunk[: offset - at], crc)
+            at += len(chunk)
+        return found
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
