@@ -10,18 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.ranges import open_ranges
+from hf_inatsounds.archives.seek_index import read_index
+from hf_inatsounds.archives.seekable import SeekableArchive
 from hf_inatsounds.errors import InatSoundsError, SourceError
+from hf_inatsounds.indexed import Recordings, indexed_stream, recordings_of
 from hf_inatsounds.schema import CITATION, SAMPLING_RATE_HZ, SPLITS, STEMS, TERMS, features
 
 logger = datasets.logging.get_logger(__name__)
 
 TABLE_BYTES = 8 << 20
 """Encoded audio in one Arrow table: small enough that streaming starts at once and memory stays bounded."""
+
+LARGE_BYTES = 1 << 30
+"""Streaming an archive from this size on without an index is worth a word."""
 
 FOLDER_SHARD_ROWS = 1_000
 """Recordings in one shard of an unpacked tree: 137 shards for the official train split."""
@@ -35,6 +43,7 @@ class INatSoundsConfig(datasets.BuilderConfig):
         source: "official", a folder with the archives or the unpacked tree, or a base URL.
         splits: the splits to make; None for all that the source has.
         state: sizes and times of a local source's files, so that a changed folder is not read from a cache.
+        index: folder or base URL of the archives' seek indexes; empty to read them from front to back.
 
     Example:
     >>> INatSoundsConfig(name="aves", source="path/to/archives").name
@@ -45,6 +54,7 @@ class INatSoundsConfig(datasets.BuilderConfig):
     source: str = "official"
     splits: tuple[str, ...] | None = None
     state: str = ""
+    index: str = ""
 
 
 class INatSounds(datasets.ArrowBasedBuilder):
@@ -76,6 +86,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
         for position, shard in enumerate(shards):
             if self.config.name == "annotations":
                 tables = iter([rows])
+            elif shard is None and self.config.index:
+                tables = self._indexed_tables(split)
             elif shard is None:
                 tables = self._archive_tables(rows, split)
             else:
@@ -119,6 +131,39 @@ class INatSounds(datasets.ArrowBasedBuilder):
     def _rows(self, split: str) -> pa.Table:
         """The rows that the configuration's name selects, in the JSON's order."""
         return self._annotations(split).select(self.config.name)
+
+    def recordings(self, split: str) -> Recordings:
+        """The split's rows with where in the indexed archive their recordings are.
+
+        Raises:
+            SourceError: if the index is missing, changed, or of another archive.
+        """
+        name = f"{STEMS[split]}.tar.gz"
+        if not self._source.exists(name):
+            raise SourceError(
+                "missing audio archive", where=self._source.path(name), found="no such file", expected="what is indexed"
+            )
+        index = read_index(Source.parse(self.config.index), STEMS[split])
+        archive = SeekableArchive(self._source.path(name), index)
+        index.check_archive(archive.ranges)
+        rows = self._rows(split)
+        found = set(index.members["file_name"].to_pylist())
+        strays = found - set(self._annotations(split).table["file_name"].to_pylist())
+        left = set(rows["file_name"].to_pylist()) - found
+        _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
+        _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
+        return recordings_of(archive, rows)
+
+    def _indexed_tables(self, split: str) -> Iterator[pa.Table]:
+        recordings = self.recordings(split)
+        batch: list[tuple[int, bytes]] = []
+        for pair in recordings.in_order(np.arange(recordings.rows.num_rows)):
+            batch.append(pair)
+            if sum(len(content) for _, content in batch) >= TABLE_BYTES:
+                yield _with_audio(recordings.rows, batch)
+                batch = []
+        if batch:
+            yield _with_audio(recordings.rows, batch)
 
     def _archive_tables(self, rows: pa.Table, split: str) -> Iterator[pa.Table]:
         """Rows in archive order, as the one forward pass meets them."""
@@ -168,9 +213,15 @@ def load_dataset(
     *,
     source: str | os.PathLike[str] = "official",
     streaming: bool = True,
-    index: str | None = None,
+    index: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Load iNatSounds.
+
+    With an index (``hf-inatsounds index SOURCE --out DIR``) a stream has many shards, reads only the parts of the
+    archive that it needs, and shuffles without a buffer: the order is a function of (seed, epoch, position), and
+    ``state_dict()`` resumes it exactly. A shuffled stream holds 130 MiB at the most, an unshuffled one a recording.
+    Shuffle before ``split_dataset_by_node``: what that returns shuffles through the buffer of ``datasets``. As
+    there, ``set_epoch`` of more than 0 reorders an unshuffled stream too.
 
     Args:
         name: "all", a supercategory in lower case ("aves"), "evaluation" (the classes that validation and
@@ -178,22 +229,27 @@ def load_dataset(
         split: "train", "validation", "test", or None for a dictionary of all that the source has.
         source: "official", a folder with the archives or the unpacked tree, a base URL, or a Hub dataset id.
         streaming: whether to read as you go, or to prepare Arrow files in the ``datasets`` cache first.
-        index: a seek index of the archives. Not read yet: streaming goes forward through each archive.
+        index: folder or base URL of the archives' seek indexes; without one, archives are read from front to back.
 
     Returns:
         What ``datasets.load_dataset`` returns. The ``audio`` column decodes where torchcodec is
         installed; elsewhere it holds ``{"bytes", "path"}`` for :func:`hf_inatsounds.audio.read_window`.
 
     Raises:
-        SourceError: unknown source, split or name; missing or damaged archive.
+        SourceError: unknown source, split or name; missing or damaged archive or index.
         AnnotationError: missing or malformed annotations.
     """
-    if index is not None:
-        raise SourceError("seek indexes are not supported yet", where="index", found=repr(index), expected="None")
-    return _encoded_where_undecodable(open_dataset(name, split, source=source, streaming=streaming))
+    return _encoded_where_undecodable(open_dataset(name, split, source=source, streaming=streaming, index=index))
 
 
-def open_dataset(name: str, split: str | None, *, source: str | os.PathLike[str], streaming: bool) -> Any:
+def open_dataset(
+    name: str,
+    split: str | None,
+    *,
+    source: str | os.PathLike[str],
+    streaming: bool,
+    index: str | os.PathLike[str] | None = None,
+) -> Any:
     """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not."""
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
@@ -207,8 +263,15 @@ def open_dataset(name: str, split: str | None, *, source: str | os.PathLike[str]
             source=parsed.root,
             splits=None if split is None else (split,),
             state=parsed.fingerprint(files),
+            index="" if index is None else Source.parse(index).root,
         )
+        if streaming and index is not None and name != "annotations":
+            splits = builder._splits()
+            streams = {one: indexed_stream(builder.recordings(one), builder.info, one) for one in splits}
+            return datasets.IterableDatasetDict(streams) if split is None else streams[split]
         if streaming:
+            if name != "annotations" and any(_is_large(parsed, one) for one in builder._splits()):
+                _say_forward_once()
             return builder.as_streaming_dataset(split=split)
         builder.download_and_prepare()
         return builder.as_dataset(split=split)
@@ -225,6 +288,20 @@ def _cached_annotations(source: Source, split: str, state: str) -> Annotations:
 
 def _has_audio(source: Source, split: str) -> bool:
     return source.exists(f"{STEMS[split]}.tar.gz")
+
+
+def _is_large(source: Source, split: str) -> bool:
+    name = f"{STEMS[split]}.tar.gz"
+    return source.exists(name) and open_ranges(source.path(name)).size() >= LARGE_BYTES
+
+
+@functools.lru_cache(maxsize=1)
+def _say_forward_once() -> None:
+    logger.warning(
+        "Streaming without a seek index reads each archive from front to back, in one shard, in the order of its "
+        "categories. For shards, mixing and selections that fetch only what they need, build one with "
+        "`hf-inatsounds index SOURCE --out DIR` and pass index=DIR."
+    )
 
 
 def _with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
