@@ -78,6 +78,9 @@ class IndexBuild:
         report: told (bytes done, bytes in all) now and then.
         spacing: least distance of two points, in decompressed bytes.
         segment_bytes: compressed bytes between two checkpoints.
+
+    Attributes:
+        size: of the archive, in bytes.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class IndexBuild:
         self.partial = folder / f".{stem}.partial"
         self._spacing, self._segment_bytes = spacing, segment_bytes
         self._reader = open_ranges(self.where)
-        size = self._reader.size()
+        self.size = size = self._reader.size()
         edge = min(EDGE_BYTES, size)
         identity = {
             "name": f"{stem}.tar.gz",

@@ -12,6 +12,7 @@ from hf_inatsounds.errors import InatSoundsError
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
+    "index": "build the seek index of the archives",
     "train": "fine-tune by a recipe",
     "evaluate": "score a split by the paper's protocol",
     "card": "render the model card from results.json",
