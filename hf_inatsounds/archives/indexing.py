@@ -21,6 +21,7 @@ from isal import isal_zlib
 from hf_inatsounds.archives.compressed import Compressed
 from hf_inatsounds.archives.deflate import Point
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.forward import MAX_MEMBER_BYTES
 from hf_inatsounds.archives.plain import CrcMismatch, Plain, Start
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.sealing import digest, key_start, seal, unseal
@@ -39,6 +40,7 @@ TRAILER_BYTES = 64 << 20
 """Decompressed bytes that may follow the tar's end: padding to the writer's record size, at the most."""
 
 _BLOCK = 512
+_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 
 Row = tuple[str, int, int, int]
 """Name, offset, size and CRC-32 of a member."""
@@ -63,7 +65,7 @@ class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
         made = super().frombuf(buf, encoding, errors)
-        if made.size > HEADER_BYTES and made.type not in (*tarfile.SUPPORTED_TYPES[:9], tarfile.GNUTYPE_SPARSE):
+        if made.type in _EXTENSIONS and made.size > HEADER_BYTES:
             raise tarfile.ReadError(f"a header extension of {made.size:,} bytes")
         return made
 
@@ -184,8 +186,9 @@ class IndexBuild:
                 archive.members.clear()
                 end = base + member.offset_data
                 if member.isfile():
-                    if member.issparse():
-                        raise tarfile.ReadError(f"a sparse member, {member.name}")
+                    if member.issparse() or member.size > MAX_MEMBER_BYTES:
+                        kind = "sparse member" if member.issparse() else f"member of {member.size:,} bytes"
+                        raise tarfile.ReadError(f"a {kind}, {member.name}")
                     rows.append((member.name, end, member.size, self._crc32(archive, member)))
                     end += -(-member.size // _BLOCK) * _BLOCK
                 last = [made.point for made, _ in found if made.point.out <= end]

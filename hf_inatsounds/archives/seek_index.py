@@ -35,7 +35,7 @@ MEMBERS = pa.schema(
 POINTS = pa.schema(
     [("out", pa.int64()), ("at", pa.int64()), ("bits", pa.uint8()), ("window", pa.int64()), ("window_end", pa.int64())]
 )
-_REBUILD = "Build it again: hf-inatsounds index SOURCE --out DIR"
+_REBUILD = "Build it anew in an empty folder: hf-inatsounds index SOURCE --out DIR"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
