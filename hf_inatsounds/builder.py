@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import datasets
 import numpy as np
@@ -16,20 +16,12 @@ import pyarrow as pa
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.archives.forward import iterate_members
-from hf_inatsounds.archives.ranges import open_ranges
-from hf_inatsounds.archives.seek_index import read_index
-from hf_inatsounds.archives.seekable import SeekableArchive
 from hf_inatsounds.errors import InatSoundsError, SourceError
-from hf_inatsounds.indexed import Recordings, indexed_stream, recordings_of
+from hf_inatsounds.indexed import indexed_stream
+from hf_inatsounds.recordings import Recordings, open_indexed, recordings_of, say_forward_once, tables_of
 from hf_inatsounds.schema import CITATION, SAMPLING_RATE_HZ, SPLITS, STEMS, TERMS, features
 
 logger = datasets.logging.get_logger(__name__)
-
-TABLE_BYTES = 8 << 20
-"""Encoded audio in one Arrow table: small enough that streaming starts at once and memory stays bounded."""
-
-LARGE_BYTES = 1 << 30
-"""Streaming an archive from this size on without an index is worth a word."""
 
 FOLDER_SHARD_ROWS = 1_000
 """Recordings in one shard of an unpacked tree: 137 shards for the official train split."""
@@ -89,7 +81,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
             elif shard is None and self.config.index:
                 tables = self._indexed_tables(split)
             elif shard is None:
-                tables = self._archive_tables(rows, split)
+                tables = self._archivetables_of(rows, split)
             else:
                 tables = self._folder_tables(rows.slice(shard[0], shard[1] - shard[0]))
             for table in tables:
@@ -139,15 +131,9 @@ class INatSounds(datasets.ArrowBasedBuilder):
             SourceError: if the index is missing, changed, or of another archive.
         """
         name = f"{STEMS[split]}.tar.gz"
-        if not self._source.exists(name):
-            raise SourceError(
-                "missing audio archive", where=self._source.path(name), found="no such file", expected="what is indexed"
-            )
-        index = read_index(Source.parse(self.config.index), STEMS[split])
-        archive = SeekableArchive(self._source.path(name), index)
-        index.check_archive(archive.ranges)
+        archive = open_indexed(self._source, STEMS[split], Source.parse(self.config.index))
         rows = self._rows(split)
-        found = set(index.members["file_name"].to_pylist())
+        found = set(archive.index.members["file_name"].to_pylist())
         strays = found - set(self._annotations(split).table["file_name"].to_pylist())
         left = set(rows["file_name"].to_pylist()) - found
         _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
@@ -156,14 +142,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
 
     def _indexed_tables(self, split: str) -> Iterator[pa.Table]:
         recordings = self.recordings(split)
-        batch: list[tuple[int, bytes]] = []
-        for pair in recordings.in_order(np.arange(recordings.rows.num_rows)):
-            batch.append(pair)
-            if sum(len(content) for _, content in batch) >= TABLE_BYTES:
-                yield _with_audio(recordings.rows, batch)
-                batch = []
-        if batch:
-            yield _with_audio(recordings.rows, batch)
+        return tables_of(recordings.rows, recordings.in_order(np.arange(recordings.rows.num_rows)))
 
     def _archive_tables(self, rows: pa.Table, split: str) -> Iterator[pa.Table]:
         """Rows in archive order, as the one forward pass meets them."""
@@ -178,32 +157,28 @@ class INatSounds(datasets.ArrowBasedBuilder):
             return member in index
 
         left = set(index)
-        with self._source.open(name) as stream:
-            batch: list[tuple[int, bytes]] = []
+
+        def found(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted):
-                batch.append((index[member], content))
                 left.discard(member)
-                if sum(len(content) for _, content in batch) >= TABLE_BYTES:
-                    yield _with_audio(rows, batch)
-                    batch = []
-            if batch:
-                yield _with_audio(rows, batch)
+                yield index[member], content
+
+        with self._source.open(name) as stream:
+            yield from tables_of(rows, found(stream))
         _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
         _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
 
     def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
-        batch: list[tuple[int, bytes]] = []
         missing: list[str] = []
-        for i, file_name in enumerate(rows["file_name"].to_pylist()):
-            try:
-                batch.append((i, Path(self._source.path(file_name)).read_bytes()))
-            except FileNotFoundError:
-                missing.append(file_name)
-            if sum(len(content) for _, content in batch) >= TABLE_BYTES:
-                yield _with_audio(rows, batch)
-                batch = []
-        if batch:
-            yield _with_audio(rows, batch)
+
+        def found() -> Iterator[tuple[int, bytes]]:
+            for i, file_name in enumerate(rows["file_name"].to_pylist()):
+                try:
+                    yield i, Path(self._source.path(file_name)).read_bytes()
+                except FileNotFoundError:
+                    missing.append(file_name)
+
+        yield from tables_of(rows, found())
         _warn(len(missing), min(missing, default=""), "annotated recordings are not in the folder", self._source.root)
 
 
@@ -219,7 +194,7 @@ def load_dataset(
 
     With an index (``hf-inatsounds index SOURCE --out DIR``) a stream has many shards, reads only the parts of the
     archive that it needs, and shuffles without a buffer: the order is a function of (seed, epoch, position), and
-    ``state_dict()`` resumes it exactly. A shuffled stream holds 130 MiB at the most, an unshuffled one a recording.
+    ``state_dict()`` resumes it exactly. A shuffled stream holds 256 MiB at the most, an unshuffled one a recording.
     Shuffle before ``split_dataset_by_node``: what that returns shuffles through the buffer of ``datasets``. As
     there, ``set_epoch`` of more than 0 reorders an unshuffled stream too.
 
@@ -270,8 +245,8 @@ def open_dataset(
             streams = {one: indexed_stream(builder.recordings(one), builder.info, one) for one in splits}
             return datasets.IterableDatasetDict(streams) if split is None else streams[split]
         if streaming:
-            if name != "annotations" and any(_is_large(parsed, one) for one in builder._splits()):
-                _say_forward_once()
+            if name != "annotations":
+                say_forward_once(parsed, [STEMS[one] for one in builder._splits()])
             return builder.as_streaming_dataset(split=split)
         builder.download_and_prepare()
         return builder.as_dataset(split=split)
@@ -288,30 +263,6 @@ def _cached_annotations(source: Source, split: str, state: str) -> Annotations:
 
 def _has_audio(source: Source, split: str) -> bool:
     return source.exists(f"{STEMS[split]}.tar.gz")
-
-
-def _is_large(source: Source, split: str) -> bool:
-    name = f"{STEMS[split]}.tar.gz"
-    return source.exists(name) and open_ranges(source.path(name)).size() >= LARGE_BYTES
-
-
-@functools.lru_cache(maxsize=1)
-def _say_forward_once() -> None:
-    logger.warning(
-        "Streaming without a seek index reads each archive from front to back, in one shard, in the order of its "
-        "categories. For shards, mixing and selections that fetch only what they need, build one with "
-        "`hf-inatsounds index SOURCE --out DIR` and pass index=DIR."
-    )
-
-
-def _with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
-    """The rows that ``batch`` names, with their ``audio`` column put in its place."""
-    table = rows.take(pa.array([i for i, _ in batch], pa.int64()))
-    names = table["file_name"].to_pylist()
-    audio = pa.StructArray.from_arrays(
-        [pa.array([content for _, content in batch], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
-    )
-    return table.add_column(1, "audio", audio)
 
 
 def _warn(count: int, first: str, what: str, where: str) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
-from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import datasets
@@ -15,96 +11,15 @@ import numpy as np
 import pyarrow as pa
 from datasets import iterable_dataset as hf
 
-from hf_inatsounds.archives.seekable import BlockRun, SeekableArchive, Span
-from hf_inatsounds.ordering import mixed_order, permuted, shard_ranges
-
-FETCHERS = 8
-"""Requests at a time of a shuffled remote stream, which knows what it will need."""
-
-LOOKAHEAD = 24
-"""Recordings ahead for which requests are made."""
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Recordings:
-    """Rows of one archive, in its order, with where their recordings are.
-
-    Attributes:
-        archive: the archive.
-        rows: (N,) all columns but ``audio``.
-        offset: (N,) int64, in the decompressed stream.
-        size: (N,) int64, bytes.
-        crc32: (N,) of the recordings.
-        blocks: (N,) number of the seek point before each.
-    """
-
-    archive: SeekableArchive
-    rows: pa.Table
-    offset: Array
-    size: Array
-    crc32: Array
-    blocks: Array
-
-    def span(self, i: int) -> Span:
-        """Where the i-th recording is."""
-        name = self.rows["file_name"][i].as_py()
-        return Span(name, int(self.offset[i]), int(self.size[i]), int(self.crc32[i]))
-
-    def table(self, i: int, content: bytes) -> pa.Table:
-        """The i-th row with its recording."""
-        row = self.rows.slice(i, 1)
-        audio = pa.StructArray.from_arrays(
-            [pa.array([content], pa.binary()), row["file_name"].combine_chunks().cast(pa.string())], ["bytes", "path"]
-        )
-        return row.add_column(1, "audio", audio)
-
-    def in_order(self, rows: Array) -> Iterator[tuple[int, bytes]]:
-        """(row, recording) of ascending ``rows``."""
-        spans = [self.span(int(i)) for i in rows]
-        yield from zip((int(i) for i in rows), self.archive.read_in_order(spans), strict=True)
-
-    def mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, bytes]]:
-        """(row, recording) of ``rows`` in the seed's order, from its ``position``-th on."""
-        starts = np.flatnonzero(np.diff(self.blocks[rows], prepend=-1))
-        parts = np.split(rows, starts[1:]) if len(rows) else []
-        order = mixed_order([len(part) for part in parts], seed)
-        deque(islice(order, position), maxlen=0)  # replayed, since it costs a microsecond a draw
-        pool = ThreadPoolExecutor(FETCHERS) if "://" in self.archive.where else None
-        try:
-            yield from self._drawn(parts, order, pool)
-        finally:
-            if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _drawn(
-        self, parts: list[Array], order: Iterator[tuple[int, int]], pool: ThreadPoolExecutor | None
-    ) -> Iterator[tuple[int, bytes]]:
-        runs: dict[int, BlockRun] = {}
-        ahead: deque[tuple[int, int]] = deque()
-        while True:
-            while len(ahead) < (LOOKAHEAD if pool else 1) and (drawn := next(order, None)):
-                block, k = drawn
-                if block not in runs:
-                    spans = [self.span(int(i)) for i in parts[block]]
-                    runs[block] = BlockRun(self.archive, int(self.blocks[parts[block][0]]), spans, pool)
-                runs[block].prepare(k)
-                ahead.append(drawn)
-            if not ahead:
-                return
-            block, k = ahead.popleft()
-            content = runs[block].take(k)
-            if k == len(parts[block]) - 1:
-                del runs[block]
-            yield int(parts[block][k]), content
+from hf_inatsounds.ordering import permuted, shard_ranges
+from hf_inatsounds.recordings import Recordings
 
 
 class IndexedExamples(hf._BaseExamplesIterable):
     """What ``datasets`` iterates over. Its state is a position, whatever the order.
 
-    Memory: unshuffled, a recording and a chunk; shuffled, of each of ordering.OPEN_BLOCKS blocks some MiB at the
-    most of compressed data: 130 MiB in all, and half of that on average.
+    Memory: unshuffled, a recording and a chunk; shuffled, of each of ordering.OPEN_BLOCKS = 512 blocks a
+    decompressor's state and some hundred kB of data: 256 MiB at the most, and half of that on average.
 
     Args:
         recordings: the rows, those of other workers included.
@@ -115,6 +30,7 @@ class IndexedExamples(hf._BaseExamplesIterable):
     def __init__(self, recordings: Recordings, shards: list[tuple[int, int]], seed: int | None = None) -> None:
         super().__init__()
         self.recordings, self.shards, self.seed = recordings, shards, seed
+        self._state_dict: dict[str, Any] | None = None
         self._sleep_on_threads_shutdown = False
 
     @property
@@ -185,7 +101,7 @@ class INatSoundsStream(datasets.IterableDataset):
     def shuffle(self, seed: int | None = None, generator: np.random.Generator | None = None, **more: Any) -> Any:
         """Shuffle, so that the order is a function of (seed, epoch, position).
 
-        Blocks of the archive are permuted and recordings drawn across 64 of them at a time; nothing is
+        Blocks of the archive are permuted and recordings drawn across 512 of them at a time; no recording is
         buffered, so ``buffer_size`` and ``max_buffer_input_shards`` are taken and not needed.
         After ``take`` or ``skip``, ``datasets``' own shuffle is used, with its buffer.
 
@@ -240,17 +156,6 @@ def _with_seed(node: Any, seed: int) -> Any:
 def _joined(seed: int, draw: int) -> int:
     """One seed of two."""
     return int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)[0])
-
-
-def recordings_of(archive: SeekableArchive, rows: pa.Table) -> Recordings:
-    """A split's wanted rows, given in any order, in archive order; those that the archive lacks are left out."""
-    members = archive.index.members
-    names = members["file_name"].to_pylist()
-    place = {name: i for i, name in enumerate(rows["file_name"].to_pylist())}
-    chosen = np.array([i for i, name in enumerate(names) if name in place], np.int64)
-    taken = rows.take(pa.array([place[names[i]] for i in chosen], pa.int64())).combine_chunks()
-    offset, size, crc32 = (members[key].to_numpy()[chosen] for key in ("offset", "size", "crc32"))
-    return Recordings(archive, taken, offset, size, crc32, archive.blocks(offset))
 
 
 def indexed_stream(recordings: Recordings, info: Any, split: str) -> INatSoundsStream:

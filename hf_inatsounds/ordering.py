@@ -11,8 +11,9 @@ SHARD_COUNTS = (960, 480, 240, 120, 60, 48, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Numbers of shards, the first that there are blocks enough for. 960 = 15 × 64: eight shards and more for each of
 120 workers, and a multiple of most numbers of nodes, which ``split_dataset_by_node`` wants."""
 
-OPEN_BLOCKS = 64
-"""Blocks that a shuffled stream draws from: at 64 a batch of 64 is about as mixed as a perfect shuffle's."""
+OPEN_BLOCKS = 512
+"""Blocks that a shuffled stream draws from. The label entropy of batches of 64, against a perfect shuffle's, on
+137,000 class-ordered recordings of 5,569 long-tailed species, six a block: .89 with 64, .97 with 256, .98 with 512."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

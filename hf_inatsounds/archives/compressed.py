@@ -36,7 +36,7 @@ class Compressed:
         self._first = 0  # offset of the first block that is held
         self._fetched = 0
         self._rest = b""
-        self._md5 = hashlib.md5()  # noqa: S324: the authors publish MD5s
+        self._md5 = hashlib.md5()  # noqa: S324 - the authors publish MD5s
         self._hasher = ThreadPoolExecutor(1)
         self._pending: deque[Future[None]] = deque()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 from isal import isal_zlib
 
@@ -19,7 +20,9 @@ WINDOW_BYTES = 32 << 10
 GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 FOOTER_BYTES = 8
 FILLER_BYTES = 4
-ERRORS = (zlib.error, isal_zlib.error, EOFError)
+ERRORS: Any = (zlib.error, isal_zlib.error, EOFError)
+"""What inflating damaged data raises."""
+
 
 _RAW, _GZIP = -15, 31
 _CODE_LENGTH_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
@@ -71,12 +74,16 @@ def _empty_dynamic_block() -> list[int]:
     def put(value: int, n: int) -> None:
         made.extend(value >> i & 1 for i in range(n))
 
-    put(0, 1), put(2, 2)  # not the last; dynamic codes
-    put(0, 5), put(0, 5), put(15, 4)  # 257 literal codes, 1 distance code, 19 code lengths
+    for value, n in ((0, 1), (2, 2)):  # not the last; dynamic codes
+        put(value, n)
+    for value, n in ((0, 5), (0, 5), (15, 4)):  # 257 literal codes, 1 distance code, 19 code lengths
+        put(value, n)
     for symbol in _CODE_LENGTH_ORDER:
         put(1 if symbol in (1, 18) else 0, 3)  # "length 1" is written 0, "many zeros" is written 1
-    put(1, 1), put(138 - 11, 7), put(1, 1), put(118 - 11, 7)  # literals 0 … 255 have no code
-    put(0, 1), put(0, 1)  # end of block and the one distance code have one bit each
+    for count in (138, 118):
+        put(1, 1)
+        put(count - 11, 7)  # literals 0 … 255 have no code
+    put(0, 2)  # end of block and the one distance code have one bit each
     put(0, 1)  # end of block
     return made
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from hf_inatsounds.archives.ranges import HttpRanges, open_ranges
+from hf_inatsounds.archives.http_ranges import HttpRanges
+from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing
 from hf_inatsounds.schema import OFFICIAL_URL

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from isal import isal_zlib
 
 from hf_inatsounds.archives.compressed import Compressed
 from hf_inatsounds.archives.deflate import Point
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.archives.forward import MAX_MEMBER_BYTES
 from hf_inatsounds.archives.plain import CrcMismatch, Plain, Start
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.sealing import digest, key_start, seal, unseal
 from hf_inatsounds.archives.seek_index import EDGE_BYTES, MEMBERS, POINTS, file_names, write_manifest
+from hf_inatsounds.archives.tar_members import Row, read_members
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing, write_json
 
@@ -35,15 +33,8 @@ SPACING_BYTES = 4 << 20
 SEGMENT_BYTES = 256 << 20
 """Compressed bytes of a segment: what a kill loses at most."""
 
-HEADER_BYTES = 1 << 20
 TRAILER_BYTES = 64 << 20
 """Decompressed bytes that may follow the tar's end: padding to the writer's record size, at the most."""
-
-_BLOCK = 512
-_EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
-
-Row = tuple[str, int, int, int]
-"""Name, offset, size and CRC-32 of a member."""
 
 
 @dataclass
@@ -57,17 +48,6 @@ class _State:
     done: bool = False
     decompressed_bytes: int = 0
     crc32: int = 0  # of the decompressed data before the last point
-
-
-class _Member(tarfile.TarInfo):
-    """A header whose extension (a long name, a pax header) cannot claim more than HEADER_BYTES of memory."""
-
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
-        made = super().frombuf(buf, encoding, errors)
-        if made.type in _EXTENSIONS and made.size > HEADER_BYTES:
-            raise tarfile.ReadError(f"a header extension of {made.size:,} bytes")
-        return made
 
 
 class IndexBuild:
@@ -147,10 +127,15 @@ class IndexBuild:
             lambda made: found.append((made, seal(made.window or b"", made.point, self._before(made.point)))),
             self.where,
         )
+
+        def enough(offset: int) -> bool:
+            last = [made.point for made, _ in found if made.point.out <= offset]
+            return bool(last) and last[-1].at - at >= self._segment_bytes
+
         rows: list[Row] = []
         try:
             plain.skip_to(self._state.next_member)
-            following = self._members(plain, at, found, rows)
+            following = read_members(plain, self.where, rows, enough)
             if following is None:
                 self._drain(plain, rows)
         finally:
@@ -175,44 +160,6 @@ class IndexBuild:
         self._segment_bytes = self._compressed.size
         return self._fresh({key: value for key, value in self._state.archive.items() if key != "segment_bytes"})
 
-    def _members(
-        self, plain: Plain, start_at: int, found: list[tuple[Start, bytes]], rows: list[Row]
-    ) -> int | None:
-        """Read members into ``rows``; the offset of the next one's header, None at the archive's end."""
-        base = plain.position
-        try:
-            archive = tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
-            for member in archive:
-                archive.members.clear()
-                end = base + member.offset_data
-                if member.isfile():
-                    if member.issparse() or member.size > MAX_MEMBER_BYTES:
-                        kind = "sparse member" if member.issparse() else f"member of {member.size:,} bytes"
-                        raise tarfile.ReadError(f"a {kind}, {member.name}")
-                    rows.append((member.name, end, member.size, self._crc32(archive, member)))
-                    end += -(-member.size // _BLOCK) * _BLOCK
-                last = [made.point for made, _ in found if made.point.out <= end]
-                if last and last[-1].at - start_at >= self._segment_bytes:
-                    return int(end)
-        except (tarfile.TarError, EOFError, OSError, UnicodeError) as error:
-            raise SourceError(
-                "damaged archive",
-                where=self.where,
-                found=f"{error or type(error).__name__}, after {rows[-1][0] if rows else 'its beginning'}",
-                expected="a whole gzip tar",
-                fix="Download it again and compare its md5.",
-            ) from error
-        return None
-
-    def _crc32(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
-        reader, crc, left = archive.extractfile(member), 0, member.size
-        while reader is not None and left and (piece := reader.read(min(left, 1 << 20))):
-            crc = isal_zlib.crc32(piece, crc)
-            left -= len(piece)
-        if left:
-            raise EOFError("the last member is cut off")
-        return crc
-
     def _drain(self, plain: Plain, rows: list[Row]) -> None:
         """Read what is behind the tar's end, so that damage there is found too."""
         limit = plain.position + TRAILER_BYTES
@@ -235,7 +182,7 @@ class IndexBuild:
             return unseal(file.read(), point, self._before(point), where=str(self.partial))
 
     def _keep(self, rows: list[Row], found: list[tuple[Start, bytes]]) -> None:
-        columns = list(zip(*rows, strict=True)) or [[], [], [], []]
+        columns = zip(*rows, strict=True) if rows else iter([()] * len(MEMBERS))
         table = pa.table([pa.array(c, f.type) for c, f in zip(columns, MEMBERS, strict=True)], schema=MEMBERS)
         with replacing(self.partial / f"{self._state.parts:06d}.parquet") as path:
             pq.write_table(table, path)

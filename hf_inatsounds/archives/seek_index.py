@@ -29,9 +29,7 @@ EDGE_BYTES = 64 << 10
 WHOLE_WINDOWS_BYTES = 4 << 20
 """Sealed windows up to this size are fetched in one request; of more, each where it is needed."""
 
-MEMBERS = pa.schema(
-    [("file_name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())]
-)
+MEMBERS = pa.schema([("file_name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
 POINTS = pa.schema(
     [("out", pa.int64()), ("at", pa.int64()), ("bits", pa.uint8()), ("window", pa.int64()), ("window_end", pa.int64())]
 )
@@ -105,7 +103,9 @@ class SeekIndex:
         start, stop = self.points["window"][i].as_py(), self.points["window_end"][i].as_py()
         where = self.location.path(file_names(self.stem)["windows"])
         whole = self.points["window_end"][-1].as_py()
-        return _whole(where, whole)[start:stop] if whole <= WHOLE_WINDOWS_BYTES else open_ranges(where).read(start, stop)
+        return (
+            _whole(where, whole)[start:stop] if whole <= WHOLE_WINDOWS_BYTES else open_ranges(where).read(start, stop)
+        )
 
     def check_archive(self, archive: RangeReader) -> None:
         """Compare an archive's size and edges with the indexed one's.

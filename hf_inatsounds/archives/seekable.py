@@ -13,13 +13,17 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from hf_inatsounds.archives.deflate import ERRORS, Inflater
-from hf_inatsounds.archives.ranges import CHUNK_BYTES, RangeReader, open_ranges
+from hf_inatsounds.archives.ranges import RangeReader, open_ranges
 from hf_inatsounds.archives.sealing import key_start, unseal
 from hf_inatsounds.archives.seek_index import SeekIndex
 from hf_inatsounds.errors import SourceError
 
-PIECE_BYTES = 2 << 20
-"""Least size of a request for a block that is read with pauses, its first request aside."""
+PIECE_BYTES = 256 << 10
+"""Least size of a request for a block that is read with pauses, its first request aside: about one recording's, so
+that some hundred open blocks hold little."""
+
+SLICE_BYTES = 64 << 10
+"""Compressed bytes decompressed at a time in such a block."""
 
 MARGIN_BYTES = 64 << 10
 """Added to a guess of where in the archive a member ends: inside a block the ratio varies a little."""
@@ -187,7 +191,7 @@ class Run:
 
 
 class BlockRun:
-    """A seek block's wanted members, read with pauses: fetched in pieces of some MiB, ahead of time where told to.
+    """A seek block's wanted members, read with pauses: fetched in pieces, ahead of time where told to.
 
     Args:
         archive: the archive.
@@ -232,8 +236,8 @@ class BlockRun:
             self._taken = i + 1
             future = self._futures.pop(i, None)
             piece = memoryview(self._archive.ranges.read(start, stop) if future is None else future.result())
-            for at in range(0, len(piece), CHUNK_BYTES):
-                yield bytes(piece[at : at + CHUNK_BYTES])
+            for at in range(0, len(piece), SLICE_BYTES):
+                yield bytes(piece[at : at + SLICE_BYTES])
 
 
 def spans_of(members: pa.Table) -> list[Span]:

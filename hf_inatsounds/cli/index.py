@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
         if split in (arguments.split or found)
     ]
     show(made, "\n".join(map(_line, made)), as_json=arguments.json)
-    note(f'\nnext: hf_inatsounds.load_dataset(split="{found[0]}", source="{arguments.source}", index="{arguments.out}")',
-         quiet=arguments.quiet)  # fmt: skip
+    call = f'load_dataset(split="{made[0]["split"]}", source="{arguments.source}", index="{arguments.out}")'
+    note(f"\nnext: hf_inatsounds.{call}", quiet=arguments.quiet)
 
 
 def _build(source: Source, split: str, folder: Path, *, quiet: bool) -> dict[str, Any]:

@@ -112,6 +112,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with open(path, "rb") as file:
             file.seek(start)
             while start < stop:
+                if self.server.down:
+                    self.close_connection = True
+                    return
                 chunk = file.read(min(step, stop - start))
                 self.wfile.write(chunk)
                 start += len(chunk)

@@ -44,7 +44,13 @@ def category(index: int, n: int) -> dict[str, Any]:
 
 
 def write_noise(
-    folder: Path, stem: str, recordings: int, *, species: int = 40, samples: tuple[int, int] = (20_000, 400_000), level: int = 1
+    folder: Path,
+    stem: str,
+    recordings: int,
+    *,
+    species: int = 40,
+    samples: tuple[int, int] = (20_000, 400_000),
+    level: int = 1,
 ) -> Path:
     """``stem``'s archive and annotations in ``folder``; the last species, of its own supercategory, is the rarest."""
     generator = np.random.default_rng(recordings)
