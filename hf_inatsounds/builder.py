@@ -81,7 +81,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
             elif shard is None and self.config.index:
                 tables = self._indexed_tables(split)
             elif shard is None:
-                tables = self._archivetables_of(rows, split)
+                tables = self._archive_tables(rows, split)
             else:
                 tables = self._folder_tables(rows.slice(shard[0], shard[1] - shard[0]))
             for table in tables:

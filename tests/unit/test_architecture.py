@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "hf_inatsounds"
 # what stands further down may import what stands further up, never the other way
 ORDER = (
     "errors", "files", "progress", "schema", "labels", "archives", "annotations", "ordering", "recordings", "indexed",
-    "builder", "audio", "defects", "windows", "objectives", "augmentation", "frontends", "presets", "models", "metrics", "scoring",
+    "builder", "audio", "defects", "windows", "objectives", "augmentation", "frontends", "presets", "models",
+    "metrics", "scoring",
     "evaluation", "reports", "embedded", "training", "inference", "cards", "quickstart", "cli",
 )  # fmt: skip
 
