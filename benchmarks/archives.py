@@ -30,7 +30,7 @@ BATCH = 64
 PREFIX_BYTES = 1 << 30
 
 
-def serve(folder, urls, seconds):
+def serve(folder, urls):
     """A server in a process of its own, as a real one is; prints nothing, dies with its parent."""
     server = ArchiveServer(Path(folder))
     urls.put(server.url)
@@ -94,8 +94,6 @@ def first_batches(source, index, labels):
     load(source)  # the annotations are parsed, for both
     seconds, batch = timed(lambda: batch_of(load(source, index).shuffle(seed=0)))
     found["first batch by index, s"], found["its entropy, bits"] = seconds, entropy_bits(np.array(batch))
-    order = [row["label"] for row in load("", index).shuffle(seed=0)] if source == "" else None
-    del order
     perfect = mean_entropy(np.random.default_rng(0).permutation(labels))
     found["a perfect shuffle's, bits"] = perfect
     target = 0.97 * found["its entropy, bits"]
@@ -128,7 +126,6 @@ def throughput(source, index, workers, rows=600):
     for _ in range(BATCH):
         next(loader)
     seconds, n = timed(lambda: sum(len(row["audio"]["bytes"]) for row, _ in zip(loader, range(rows), strict=False)))
-    del loader
     return n / seconds / 1e6
 
 
@@ -161,19 +158,19 @@ def main():
     temporary = tempfile.TemporaryDirectory()
     folder = arguments.folder or Path(temporary.name)
     folder.mkdir(parents=True, exist_ok=True)
-    recordings = max(int(arguments.gigabytes * 1e9 / 620_000), 300)
+    recordings = max(int(arguments.gigabytes * 1e9 / 345_000), 300)
     if not (folder / "train.json.tar.gz").exists():
-        write_noise(folder, "train", recordings, species=400, level=1)
+        write_noise(folder, "train", recordings, species=min(400, recordings // 12))
     index = Path(temporary.name) / "index"
     index.mkdir()
     archive = folder / "train.tar.gz"
     figures = {"archive, GB": archive.stat().st_size / 1e9}
     figures |= build_rate(folder, index)
-    labels = np.array(load(folder, name="annotations")["label"] if False else [r["label"] for r in load(folder, name="annotations")])
+    labels = np.array([row["label"] for row in load(folder, name="annotations")])
     figures["recordings"] = len(labels)
     show(figures)
     urls = multiprocessing.Queue()
-    server = multiprocessing.Process(target=serve, args=(str(folder), urls, 0), daemon=True)
+    server = multiprocessing.Process(target=serve, args=(str(folder), urls), daemon=True)
     server.start()
     url = urls.get()
     more = {}

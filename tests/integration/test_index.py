@@ -348,3 +348,11 @@ def test_without_an_index_it_says_once_that_it_reads_forward(tiny, monkeypatch):
     for name, times in (("annotations", 0), ("annotations", 0), ("all", 1), ("all", 1)):
         hf_inatsounds.load_dataset(name, "train", source=tiny)
         assert [line.split(" reads")[0] for line in lines] == ["Streaming without a seek index"] * times
+
+
+def test_training_and_evaluation_read_by_index(noise, rows):
+    from hf_inatsounds.evaluation import split_info
+
+    info = split_info(str(noise), "all", "train", str(noise / "index"))
+    assert info.rows().num_shards >= 8
+    assert list(info.rows()) == rows
