@@ -114,13 +114,19 @@ class INatSoundsStream(datasets.IterableDataset):
         made = _with_seed(self._ex_iterable, int(drawn.integers(1 << 62)))
         if made is None:
             return super().shuffle(seed=seed, generator=generator, **more)
-        return _stream(made, self)
+        shuffled = _stream(made, self)
+        if hasattr(hf, "ShufflingConfig"):  # datasets 4: without it, set_epoch changes nothing
+            shuffled._shuffling = hf.ShufflingConfig(generator=drawn, _original_seed=seed)
+        return shuffled
 
 
 def _stream(ex_iterable: Any, like: Any) -> INatSoundsStream:
     """A stream over ``ex_iterable`` with everything else as ``like`` has it."""
     kept = {key: getattr(like, f"_{key}") for key in ("split", "formatting", "distributed", "token_per_repo_id")}
-    return INatSoundsStream(ex_iterable, info=like._info.copy(), **kept)
+    made = INatSoundsStream(ex_iterable, info=like._info.copy(), **kept)
+    if hasattr(like, "_shuffling"):
+        made._shuffling = deepcopy(like._shuffling)
+    return made
 
 
 def _chained(name: str) -> Callable[..., Any]:

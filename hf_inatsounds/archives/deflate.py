@@ -147,6 +147,11 @@ class Inflater:
             self._raw = True
             self._stream.decompress(alignment(bits, byte))
 
+    def first(self, compressed: bytes, n: int) -> bytes:
+        """The first ``n`` bytes, or fewer, that ``compressed`` decompresses to; nothing can be fed after it."""
+        made: bytes = self._stream.decompress(compressed, n)
+        return made
+
     def feed(self, compressed: bytes) -> bytes:
         """What ``compressed`` decompresses to.
 

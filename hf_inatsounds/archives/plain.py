@@ -113,10 +113,10 @@ class Plain:
         """Whether decompression from the point gives what the stream holds there."""
         raw = self._compressed.read(point.at - 1, point.at + 4 * CHECKED_BYTES)
         try:
-            got = Inflater(window, point.bits, raw[0]).feed(raw[1:])
+            got = Inflater(window, point.bits, raw[0]).first(raw[1:], CHECKED_BYTES)
         except ERRORS:
             return False
-        return len(window) == WINDOW_BYTES and got[:CHECKED_BYTES] == self._cut(point.out, point.out + CHECKED_BYTES)
+        return len(window) == WINDOW_BYTES and got == self._cut(point.out, point.out + CHECKED_BYTES)
 
     def _cut(self, start: int, stop: int) -> bytes:
         """A piece of what is held; empty where it is held no more."""
