@@ -7,21 +7,22 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.archives.forward import PassNotes, iterate_members
+from hf_inatsounds.decoding import encoded_where_undecodable
 from hf_inatsounds.errors import InatSoundsError, SourceError, printable
-from hf_inatsounds.schema import CITATION, SAMPLING_RATE_HZ, SPLITS, STEMS, TERMS, features
+from hf_inatsounds.indexed import indexed_stream
+from hf_inatsounds.recordings import Recordings, open_indexed, recordings_of, say_forward_once, tables_of
+from hf_inatsounds.schema import CITATION, SPLITS, STEMS, TERMS, features
 
 logger = datasets.logging.get_logger(__name__)
-
-TABLE_BYTES = 8 << 20
-"""Encoded audio in one Arrow table: small enough that streaming starts at once and memory stays bounded."""
 
 FOLDER_SHARD_ROWS = 1_000
 """Recordings in one shard of an unpacked tree: 137 shards for the official train split."""
@@ -35,6 +36,7 @@ class INatSoundsConfig(datasets.BuilderConfig):
         source: "official", a folder with the archives or the unpacked tree, or a base URL.
         splits: the splits to make; None for all that the source has.
         state: sizes and times of a local source's files, so that a changed folder is not read from a cache.
+        index: folder or base URL of the archives' seek indexes; empty to read them from front to back.
 
     Example:
     >>> INatSoundsConfig(name="aves", source="path/to/archives").name
@@ -45,6 +47,7 @@ class INatSoundsConfig(datasets.BuilderConfig):
     source: str = "official"
     splits: tuple[str, ...] | None = None
     state: str = ""
+    index: str = ""
 
 
 class INatSounds(datasets.ArrowBasedBuilder):
@@ -76,6 +79,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
         for position, shard in enumerate(shards):
             if self.config.name == "annotations":
                 tables = iter([rows])
+            elif shard is None and self.config.index:
+                tables = self._indexed_tables(split)
             elif shard is None:
                 tables = self._archive_tables(rows, split)
             else:
@@ -120,6 +125,26 @@ class INatSounds(datasets.ArrowBasedBuilder):
         """The rows that the configuration's name selects, in the JSON's order."""
         return self._annotations(split).select(self.config.name)
 
+    def recordings(self, split: str) -> Recordings:
+        """The split's rows with where in the indexed archive their recordings are.
+
+        Raises:
+            SourceError: if the index is missing, changed, or of another archive.
+        """
+        name = f"{STEMS[split]}.tar.gz"
+        archive = open_indexed(self._source, STEMS[split], Source.parse(self.config.index))
+        rows = self._rows(split)
+        found = set(archive.index.members["file_name"].to_pylist())
+        strays = found - set(self._annotations(split).table["file_name"].to_pylist())
+        left = set(rows["file_name"].to_pylist()) - found
+        _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
+        _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
+        return recordings_of(archive, rows)
+
+    def _indexed_tables(self, split: str) -> Iterator[pa.Table]:
+        recordings = self.recordings(split)
+        return tables_of(recordings.rows, recordings.in_order(np.arange(recordings.rows.num_rows)))
+
     def _archive_tables(self, rows: pa.Table, split: str) -> Iterator[pa.Table]:
         """Rows in archive order, as the one forward pass meets them."""
         name = f"{STEMS[split]}.tar.gz"
@@ -135,16 +160,14 @@ class INatSounds(datasets.ArrowBasedBuilder):
             return member in left
 
         notes = PassNotes()
-        with self._source.open(name) as stream:
-            batch: list[tuple[int, bytes]] = []
+
+        def found(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted, notes=notes):
-                batch.append((index[member], content))
                 left.discard(member)
-                if sum(len(content) for _, content in batch) >= TABLE_BYTES:
-                    yield _with_audio(rows, batch)
-                    batch = []
-            if batch:
-                yield _with_audio(rows, batch)
+                yield index[member], content
+
+        with self._source.open(name) as stream:
+            yield from tables_of(rows, found(stream))
         for what, (count, first) in met.counts.items():
             _warn(count, first, what, name)
         for kind, (count, names) in notes.odd.items():
@@ -152,18 +175,16 @@ class INatSounds(datasets.ArrowBasedBuilder):
         _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
 
     def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
-        batch: list[tuple[int, bytes]] = []
         missing: list[str] = []
-        for i, file_name in enumerate(rows["file_name"].to_pylist()):
-            try:
-                batch.append((i, Path(self._source.path(file_name)).read_bytes()))
-            except FileNotFoundError:
-                missing.append(file_name)
-            if sum(len(content) for _, content in batch) >= TABLE_BYTES:
-                yield _with_audio(rows, batch)
-                batch = []
-        if batch:
-            yield _with_audio(rows, batch)
+
+        def found() -> Iterator[tuple[int, bytes]]:
+            for i, file_name in enumerate(rows["file_name"].to_pylist()):
+                try:
+                    yield i, Path(self._source.path(file_name)).read_bytes()
+                except FileNotFoundError:
+                    missing.append(file_name)
+
+        yield from tables_of(rows, found())
         _warn(len(missing), min(missing, default=""), "annotated recordings are not in the folder", self._source.root)
 
 
@@ -173,9 +194,15 @@ def load_dataset(
     *,
     source: str | os.PathLike[str] = "official",
     streaming: bool = True,
-    index: str | None = None,
+    index: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Load iNatSounds.
+
+    With an index (``hf-inatsounds index SOURCE --out DIR``) a stream has many shards, reads only the parts of the
+    archive that it needs, and shuffles without a buffer: the order is a function of (seed, epoch, position), and
+    ``state_dict()`` resumes it exactly. A shuffled stream holds 256 MiB at the most, an unshuffled one a recording.
+    Shuffle before ``split_dataset_by_node``: what that returns shuffles through the buffer of ``datasets``. As
+    there, ``set_epoch`` of more than 0 reorders an unshuffled stream too.
 
     Args:
         name: "all", a supercategory in lower case ("aves"), "evaluation" (the classes that validation and
@@ -183,22 +210,27 @@ def load_dataset(
         split: "train", "validation", "test", or None for a dictionary of all that the source has.
         source: "official", a folder with the archives or the unpacked tree, a base URL, or a Hub dataset id.
         streaming: whether to read as you go, or to prepare Arrow files in the ``datasets`` cache first.
-        index: a seek index of the archives. Not read yet: streaming goes forward through each archive.
+        index: folder or base URL of the archives' seek indexes; without one, archives are read from front to back.
 
     Returns:
         What ``datasets.load_dataset`` returns. The ``audio`` column decodes where torchcodec is
         installed; elsewhere it holds ``{"bytes", "path"}`` for :func:`hf_inatsounds.audio.read_window`.
 
     Raises:
-        SourceError: unknown source, split or name; missing or damaged archive.
+        SourceError: unknown source, split or name; missing or damaged archive or index.
         AnnotationError: missing or malformed annotations.
     """
-    if index is not None:
-        raise SourceError("seek indexes are not supported yet", where="index", found=repr(index), expected="None")
-    return _encoded_where_undecodable(open_dataset(name, split, source=source, streaming=streaming))
+    return encoded_where_undecodable(open_dataset(name, split, source=source, streaming=streaming, index=index))
 
 
-def open_dataset(name: str, split: str | None, *, source: str | os.PathLike[str], streaming: bool) -> Any:
+def open_dataset(
+    name: str,
+    split: str | None,
+    *,
+    source: str | os.PathLike[str],
+    streaming: bool,
+    index: str | os.PathLike[str] | None = None,
+) -> Any:
     """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not."""
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
@@ -212,8 +244,15 @@ def open_dataset(name: str, split: str | None, *, source: str | os.PathLike[str]
             source=parsed.root,
             splits=None if split is None else (split,),
             state=parsed.fingerprint(files),
+            index="" if index is None else Source.parse(index).root,
         )
+        if streaming and index is not None and name != "annotations":
+            splits = builder._splits()
+            streams = {one: indexed_stream(builder.recordings(one), builder.info, one) for one in splits}
+            return datasets.IterableDatasetDict(streams) if split is None else streams[split]
         if streaming:
+            if name != "annotations":
+                say_forward_once(parsed, [STEMS[one] for one in builder._splits()])
             return builder.as_streaming_dataset(split=split)
         builder.download_and_prepare()
         return builder.as_dataset(split=split)
@@ -232,16 +271,6 @@ def _has_audio(source: Source, split: str) -> bool:
     return source.exists(f"{STEMS[split]}.tar.gz")
 
 
-def _with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
-    """The rows that ``batch`` names, with their ``audio`` column put in its place."""
-    table = rows.take(pa.array([i for i, _ in batch], pa.int64()))
-    names = table["file_name"].to_pylist()
-    audio = pa.StructArray.from_arrays(
-        [pa.array([content for _, content in batch], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
-    )
-    return table.add_column(1, "audio", audio)
-
-
 class _Passed:
     """Counts what is passed over, keeping the first name of each kind: a hostile archive has millions of them."""
 
@@ -256,30 +285,3 @@ class _Passed:
 def _warn(count: int, first: str, what: str, where: str) -> None:
     if count:
         logger.warning(f"{where}: {count} {what}, the first is {first}")
-
-
-@functools.lru_cache(maxsize=1)
-def torchcodec_available() -> bool:
-    """Whether torchcodec imports; it fails in several ways where FFmpeg or a fitting torch is missing."""
-    try:
-        import torchcodec  # noqa: F401
-    except (ImportError, OSError, RuntimeError):
-        return False
-    return True
-
-
-@functools.lru_cache(maxsize=1)
-def _say_encoded_once() -> None:
-    logger.warning(
-        "torchcodec is not installed: the audio column is handed out encoded, as {'bytes', 'path'}; "
-        "hf_inatsounds.audio.read_window decodes it."
-    )
-
-
-def _encoded_where_undecodable(loaded: Any) -> Any:
-    columns = loaded.column_names
-    names = set().union(*columns.values()) if isinstance(columns, dict) else set(columns or ())
-    if "audio" not in names or torchcodec_available():
-        return loaded
-    _say_encoded_once()
-    return loaded.cast_column("audio", datasets.Audio(sampling_rate=SAMPLING_RATE_HZ, decode=False))

@@ -57,6 +57,7 @@ class SplitInfo:
         labels: (N,) int64, of the annotated recordings.
         hours: their annotated length.
         title: which dataset it is, in words.
+        index: where the archives' seek indexes are; empty for none.
     """
 
     source: str
@@ -66,6 +67,7 @@ class SplitInfo:
     labels: Array
     hours: float
     title: str
+    index: str = ""
 
     @property
     def present(self) -> Array:
@@ -76,11 +78,11 @@ class SplitInfo:
         """The split's rows with encoded audio."""
         import datasets
 
-        loaded = open_dataset(self.name, self.split, source=self.source, streaming=streaming)
+        loaded = open_dataset(self.name, self.split, source=self.source, streaming=streaming, index=self.index or None)
         return loaded.cast_column("audio", datasets.Audio(decode=False))
 
 
-def split_info(source: str, name: str, split: str) -> SplitInfo:
+def split_info(source: str, name: str, split: str, index: str = "") -> SplitInfo:
     """Read what the annotations say of a split; no recording is read.
 
     Raises:
@@ -98,7 +100,7 @@ def split_info(source: str, name: str, split: str) -> SplitInfo:
     title = "iNaturalist Sounds Dataset" if official else annotations.title or "a dataset in the layout of iNatSounds"
     hours = float(np.nansum(np.array(table["duration_s"].to_pylist(), np.float64))) / 3600
     labels = table["label"].to_numpy().astype(np.int64)
-    return SplitInfo(source, name, split, annotations.label_space, labels, hours, title)
+    return SplitInfo(source, name, split, annotations.label_space, labels, hours, title, index)
 
 
 def score_split(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from hf_inatsounds.archives.http_ranges import HttpRanges
+from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.errors import SourceError
+from hf_inatsounds.files import replacing
 from hf_inatsounds.schema import OFFICIAL_URL
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -65,13 +71,20 @@ class Source:
         return f"{self.root}/{name}" if self.is_remote else str(Path(self.root, name))
 
     def exists(self, name: str) -> bool:
-        """Whether the source holds ``name``."""
+        """Whether the source holds ``name``.
+
+        Raises:
+            SourceError: if its server gives no answer.
+        """
         if not self.is_remote:
             return Path(self.root, name).exists()
+        reader = open_ranges(self.path(name))
+        if isinstance(reader, HttpRanges):
+            return reader.headers() is not None
         return bool(self._filesystem().exists(self.path(name)))
 
     def open(self, name: str) -> IO[bytes]:
-        """Open ``name`` for forward reading.
+        """Open ``name`` for forward reading; over HTTP a cut connection goes on where it was.
 
         Raises:
             SourceError: if it is missing or cannot be read.
@@ -79,32 +92,48 @@ class Source:
         try:
             if not self.is_remote:
                 return open(self.path(name), "rb")
-            # block_size=0: one streamed request, no cache of ranges, for a reader that only goes forward
-            filesystem = self._filesystem()
-            options = {"block_size": 0} if "http" in str(filesystem.protocol) else {}
-            opened: IO[bytes] = filesystem.open(self.path(name), "rb", **options)
+            reader = open_ranges(self.path(name))
+            if isinstance(reader, HttpRanges):
+                return io.BufferedReader(_Forward(reader.stream(0)), 1 << 20)
+            opened: IO[bytes] = self._filesystem().open(self.path(name), "rb")
             return opened
         except OSError as error:
             raise SourceError("cannot read a file of the source", where=self.path(name), found=error) from error
 
     def local_copy(self, name: str) -> Path:
-        """Path of ``name`` on this machine: the file itself, or for a URL a download cached by ``datasets``.
+        """Path of ``name`` on this machine: the file itself, or for a URL a download in the cache of ``datasets``.
 
-        Meant for small files: annotations are megabytes, and every load needs them.
+        Meant for small files: annotations are megabytes, and every load needs them. A file that changed at the
+        server, by size, ETag or date, is downloaded again.
+
+        Raises:
+            SourceError: if it is missing or cannot be read.
         """
         if not self.is_remote:
             return Path(self.path(name))
+        reader = open_ranges(self.path(name))
+        if not isinstance(reader, HttpRanges):
+            return self._fsspec_copy(name)
+        headers = reader.headers()
+        if headers is None:
+            raise SourceError("no such file", where=reader.where)
         import datasets
 
-        progress = datasets.utils.logging.is_progress_bar_enabled()
-        datasets.disable_progress_bars()
+        state = [reader.where, *(headers.get(key, "") for key in ("Content-Length", "ETag", "Last-Modified"))]
+        folder = Path(datasets.config.DOWNLOADED_DATASETS_PATH) / "hf_inatsounds"
+        path = folder / f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}-{name}"
+        if not path.exists():
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                file.writelines(reader.stream(0))
+        return path
+
+    def _fsspec_copy(self, name: str) -> Path:
+        import datasets
+
         try:
             return Path(datasets.DownloadManager().download(self.path(name)))
         except (OSError, ValueError) as error:
             raise SourceError("cannot download a file of the source", where=self.path(name), found=error) from error
-        finally:
-            if progress:
-                datasets.enable_progress_bars()
 
     def fingerprint(self, names: list[str]) -> str:
         """What tells two states of a local source apart: sizes and times of ``names``; empty for a URL."""
@@ -122,3 +151,24 @@ class Source:
             raise SourceError(
                 "this kind of URL needs one more package", where=self.root, found=error, fix="pip install s3fs"
             ) from error
+
+
+class _Forward(io.RawIOBase):
+    """Chunks as a file that is only read forward."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = memoryview(chunk)
+        n = min(len(buffer), len(self._rest))
+        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
+        return n

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("model", help="run folder or checkpoint")
     parser.add_argument("--source", default="official", help="archives: a folder or a base URL (default: official)")
+    parser.add_argument("--index", default="", help="folder or base URL of the archives' seek indexes (default: none)")
     parser.add_argument("--split", default="test", help=f"one of {', '.join(SPLITS)} (default: test)")
     parser.add_argument("--name", default="all", help="all, a supercategory, or evaluation (default: all)")
     parser.add_argument("--out", help="folder of the results (default: MODEL/evaluation-SPLIT)")
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_inatsounds.reports import results_text
     from hf_inatsounds.windows import chosen_window
 
-    info = split_info(arguments.source, arguments.name, arguments.split)
+    info = split_info(arguments.source, arguments.name, arguments.split, arguments.index)
     classifier = load_classifier(arguments.model)
     window = chosen_window(classifier.window, arguments.window, arguments.stride)
     out = Path(arguments.out or Path(arguments.model) / f"evaluation-{arguments.split}")

@@ -15,6 +15,7 @@ COMMANDS = {
     "annotations": "counts, hours and licences by supercategory",
     "verify": "checksums, every member read, defects listed",
     "publish": "a mirror that plain datasets reads, in a folder or on the Hub",
+    "index": "build the seek index of the archives",
     "train": "fine-tune by a recipe",
     "evaluate": "score a split by the paper's protocol",
     "card": "render the model card from results.json",

@@ -26,6 +26,7 @@ class Recipe:
         objective: "multiclass" or "multilabel".
         label_smoothing: of the multiclass targets, in [0, 1).
         source: where the dataset is, as ``load_dataset`` takes it.
+        index: where the archives' seek indexes are, as ``load_dataset`` takes it; "" reads them forward.
         name: the dataset's name: "all", a supercategory, "evaluation".
         train_split: split to train on.
         validation_split: split to choose the best checkpoint by; "none" for no validation.
@@ -68,6 +69,7 @@ class Recipe:
     objective: str = "multiclass"
     label_smoothing: float = 0.0
     source: str = "official"
+    index: str = ""
     name: str = "all"
     train_split: str = "train"
     validation_split: str = "validation"

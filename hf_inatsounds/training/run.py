@@ -57,10 +57,10 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     began = time.monotonic()
     state = PartialState(cpu=not torch.cuda.is_available())
     set_seed(recipe.seed)
-    info = split_info(recipe.source, recipe.name, recipe.train_split)
+    info = split_info(recipe.source, recipe.name, recipe.train_split, recipe.index)
     validation = None
     if recipe.validation_split != "none":
-        validation = split_info(recipe.source, recipe.name, recipe.validation_split)
+        validation = split_info(recipe.source, recipe.name, recipe.validation_split, recipe.index)
     with _refusals_named():
         classifier = build_classifier(
             recipe.model,

@@ -1,0 +1,197 @@
+"""Indexed archives against reading forward: time to a mixed batch, bytes, latency, throughput, build rate.
+
+Makes its own class-ordered archive of noise. Examples:
+  python -m benchmarks.archives --gigabytes 0.5
+  python -m benchmarks.archives --gigabytes 4 --folder /tmp/noise --out archives.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import hf_inatsounds
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.indexing import IndexBuild
+from hf_inatsounds.archives.seek_index import file_names, read_index
+from hf_inatsounds.archives.seekable import SeekableArchive, spans_of
+from tests.helpers.archive_server import ArchiveServer
+from tests.helpers.noise import write_noise
+
+BATCH = 64
+PREFIX_BYTES = 1 << 30
+
+
+def serve(folder, urls):
+    """A server in a process of its own, as a real one is; prints nothing, dies with its parent."""
+    server = ArchiveServer(Path(folder))
+    urls.put(server.url)
+    server.serve_forever()
+
+
+def entropy_bits(labels):
+    share = np.bincount(labels) / len(labels)
+    return float(-(share[share > 0] * np.log2(share[share > 0])).sum())
+
+
+def mean_entropy(labels):
+    return float(np.mean([entropy_bits(labels[i : i + BATCH]) for i in range(0, len(labels) - BATCH + 1, BATCH)]))
+
+
+def timed(call):
+    begin = time.perf_counter()
+    value = call()
+    return time.perf_counter() - begin, value
+
+
+def drain(file):
+    n = 0
+    while n < PREFIX_BYTES and (chunk := file.read(1 << 20)):
+        n += len(chunk)
+    return n
+
+
+def build_rate(folder, index):
+    """Decompressed MB/s of the build against plain decompression, of the first GiB, by three libraries."""
+    import rapidgzip
+    from isal import igzip
+
+    archive = folder / "train.tar.gz"
+    found = {}
+    for name, opened in (("gzip", gzip.open), ("isal", igzip.open), ("rapidgzip", rapidgzip.open)):
+        with opened(str(archive)) as file:
+            seconds, n = timed(lambda file=file: drain(file))
+        found[f"plain {name}, MB/s"] = n / seconds / 1e6
+    seconds, manifest = timed(lambda: IndexBuild(Source.parse(folder), "train", index).run())
+    found["index build, MB/s"] = manifest["archive"]["decompressed_bytes"] / seconds / 1e6
+    size = sum((index / name).stat().st_size for name in file_names("train").values())
+    found["index, % of the archive"] = 100 * size / archive.stat().st_size
+    return found
+
+
+def load(source, index=None, name="all"):
+    return hf_inatsounds.load_dataset(name, "train", source=str(source), index=index and str(index))
+
+
+def batch_of(stream):
+    iterator = iter(stream)
+    batch = [next(iterator)["label"] for _ in range(BATCH)]
+    iterator.close()
+    return batch
+
+
+def first_batches(source, index, labels):
+    """Seconds to a shuffled batch of 64, by index and by a buffer that mixes as well."""
+    found = {}
+    load(source)  # the annotations are parsed, for both
+    seconds, batch = timed(lambda: batch_of(load(source, index).shuffle(seed=0)))
+    found["first batch by index, s"], found["its entropy, bits"] = seconds, entropy_bits(np.array(batch))
+    perfect = mean_entropy(np.random.default_rng(0).permutation(labels))
+    found["a perfect shuffle's, bits"] = perfect
+    target = 0.97 * found["its entropy, bits"]
+    generator = np.random.default_rng(0)
+    buffer = next(
+        (n for n in (1000, 2000, 3000, 4000, 6000, 8000) if n < len(labels)
+         and mean_entropy(generator.choice(labels[: n + BATCH], BATCH, replace=False)) >= target),
+        len(labels),
+    )  # fmt: skip
+    found["shuffle buffer that mixes as well, recordings"] = buffer
+    seconds, batch = timed(lambda: batch_of(load(source).shuffle(seed=0, buffer_size=buffer)))
+    found["first batch forward, s"], found["its entropy forward, bits"] = seconds, entropy_bits(np.array(batch))
+    found["sooner, times"] = found["first batch forward, s"] / found["first batch by index, s"]
+    return found
+
+
+def latency(source, index, n=50):
+    archive = SeekableArchive(f"{source}/train.tar.gz", read_index(Source.parse(index), "train"))
+    spans = spans_of(archive.index.members)
+    chosen = np.random.default_rng(0).choice(len(spans), n, replace=False)
+    times = [timed(lambda i=i: archive.read(spans[i]))[0] * 1000 for i in chosen]
+    return {"random recording, ms (median)": float(np.median(times)), "(95 %)": float(np.quantile(times, 0.95))}
+
+
+def throughput(source, index, workers, rows=600):
+    from torch.utils.data import DataLoader
+
+    stream = load(source, index).shuffle(seed=0).select_columns(["audio"])
+    loader = iter(DataLoader(stream, batch_size=None, num_workers=workers))
+    for _ in range(BATCH):
+        next(loader)
+    seconds, n = timed(lambda: sum(len(row["audio"]["bytes"]) for row, _ in zip(loader, range(rows), strict=False)))
+    return n / seconds / 1e6
+
+
+def smallest(folder, index):
+    """Bytes that the server sends for the rarest supercategory."""
+    from tests.helpers.archive_server import archive_server
+
+    with archive_server(folder) as server:
+        stream = load(server.url, index, "reptilia")
+        server.log.clear()
+        rows = list(stream)
+        sent = sum(server.log.sent_bytes.values())
+    own = sum(len(row["audio"]["bytes"]) for row in rows)
+    archive = read_index(Source.parse(index), "train").archive
+    own *= archive["bytes"] / archive["decompressed_bytes"]
+    return {
+        "smallest supercategory, recordings": len(rows),
+        "its compressed MB": own / 1e6,
+        "MB sent for it": sent / 1e6,
+        "bound, MB": (1.2 * own + (32 << 20)) / 1e6,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=0.5, help="of the compressed archive")
+    parser.add_argument("--folder", type=Path, help="where the archive is made, or lies from an earlier run")
+    parser.add_argument("--out", type=Path, help="JSON of the figures")
+    arguments = parser.parse_args()
+    temporary = tempfile.TemporaryDirectory()
+    folder = arguments.folder or Path(temporary.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    recordings = max(int(arguments.gigabytes * 1e9 / 345_000), 300)
+    if not (folder / "train.json.tar.gz").exists():
+        write_noise(folder, "train", recordings, species=min(400, recordings // 12))
+    index = Path(temporary.name) / "index"
+    index.mkdir()
+    archive = folder / "train.tar.gz"
+    figures = {"archive, GB": archive.stat().st_size / 1e9}
+    figures |= build_rate(folder, index)
+    labels = np.array([row["label"] for row in load(folder, name="annotations")])
+    figures["recordings"] = len(labels)
+    show(figures)
+    urls = multiprocessing.Queue()
+    server = multiprocessing.Process(target=serve, args=(str(folder), urls), daemon=True)
+    server.start()
+    url = urls.get()
+    more = {}
+    for place, source in (("local", folder), ("http", url)):
+        more |= {f"{place}: {key}": value for key, value in latency(source, index).items()}
+        for workers in (0, 1, 2, 4):
+            more[f"{place}: MB/s with {workers} workers"] = throughput(source, index, workers)
+    more |= smallest(folder, index)
+    show(more)
+    batches = first_batches(url, index, labels)
+    batches["peak memory of this process, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    show(batches)
+    server.terminate()
+    if arguments.out:
+        arguments.out.write_text(json.dumps(figures | more | batches, indent=2) + "\n")
+
+
+def show(figures):
+    for key, value in figures.items():
+        print(f"| {key} | {value:,.2f} |" if isinstance(value, float) else f"| {key} | {value:,} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Build the seek index of a source's archives: about one percent of their size, with no recording in it.
+
+With it, `load_dataset(..., index=DIR)` reads any recording by range request: many shards, mixing, exact resume, and
+selections that fetch only what they need. One pass over each archive; a build that was stopped goes on where it was.
+
+Examples:
+  hf-inatsounds index path/to/archives --out path/to/index
+  hf-inatsounds index official --out inatsounds-index --split test --json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_inatsounds.cli.output import note, show
+from hf_inatsounds.errors import SourceError
+from hf_inatsounds.schema import OFFICIAL_FILES, SPLITS, STEMS
+
+if TYPE_CHECKING:
+    from hf_inatsounds.archives.fetch import Source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("source", help="archives: official, a folder or a base URL")
+    parser.add_argument("--out", required=True, help="folder of the index")
+    parser.add_argument(
+        "--split", action="append", choices=SPLITS, help="only this split; may be repeated (default: all there are)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Build, and say what was built."""
+    from hf_inatsounds.archives.fetch import Source
+
+    source = Source.parse(arguments.source)
+    found = [split for split in SPLITS if source.exists(f"{STEMS[split]}.tar.gz")]
+    missing = sorted(set(arguments.split or []) - set(found))
+    if missing or not found:
+        stem = STEMS[missing[0]] if missing else "train"
+        raise SourceError("missing audio archive", where=source.path(f"{stem}.tar.gz"), found="no such file")
+    made = [
+        _build(source, split, Path(arguments.out), quiet=arguments.quiet)
+        for split in found
+        if split in (arguments.split or found)
+    ]
+    show(made, "\n".join(map(_line, made)), as_json=arguments.json)
+    call = f'load_dataset(split="{made[0]["split"]}", source="{arguments.source}", index="{arguments.out}")'
+    note(f"\nnext: hf_inatsounds.{call}", quiet=arguments.quiet)
+
+
+def _build(source: Source, split: str, folder: Path, *, quiet: bool) -> dict[str, Any]:
+    from hf_inatsounds.archives.fetch import Source
+    from hf_inatsounds.archives.indexing import IndexBuild
+    from hf_inatsounds.archives.ranges import open_ranges
+    from hf_inatsounds.archives.seek_index import file_names, has_index, read_index
+    from hf_inatsounds.progress import Bar
+
+    stem = STEMS[split]
+    folder.mkdir(parents=True, exist_ok=True)
+    there = Source.parse(folder)
+    if not has_index(there, stem):
+        bar = Bar(f"indexing {stem}.tar.gz, MB", quiet=quiet)
+        build = IndexBuild(source, stem, folder, report=lambda done, _: bar.update(done // 1_000_000))
+        if build.resumed_at:
+            note(f"{stem}: going on at {build.resumed_at / 1e6:,.0f} MB", quiet=quiet)
+        bar.start(build.size // 1_000_000)
+        try:
+            build.run()
+        finally:
+            bar.close()
+    index = read_index(there, stem)
+    index.check_archive(open_ranges(source.path(f"{stem}.tar.gz")))
+    official = next(file.md5 for file in OFFICIAL_FILES if file.name == f"{stem}.tar.gz")
+    size = sum((folder / name).stat().st_size for name in file_names(stem).values())
+    return {
+        "split": split,
+        "archive_bytes": index.archive["bytes"],
+        "md5": index.archive["md5"],
+        "official": index.archive["md5"] == official,
+        "recordings": index.members.num_rows,
+        "seek_points": index.points.num_rows,
+        "index_bytes": size,
+        "share": size / max(index.archive["bytes"], 1),
+    }
+
+
+def _line(made: dict[str, Any]) -> str:
+    return (
+        f"{made['split']}: {made['recordings']:,} recordings, {made['seek_points']:,} seek points, index "
+        f"{made['index_bytes'] / 1e6:,.1f} MB = {100 * made['share']:.2f} % of {made['archive_bytes'] / 1e6:,.1f} MB; "
+        f"md5 {made['md5']}, {'the' if made['official'] else 'not the'} official archive"
+    )

@@ -1,0 +1,40 @@
+"""Whether the ``audio`` column decodes on this machine, and what it holds where it does not."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import datasets
+
+from hf_inatsounds.schema import SAMPLING_RATE_HZ
+
+logger = datasets.logging.get_logger(__name__)
+
+
+@functools.lru_cache(maxsize=1)
+def torchcodec_available() -> bool:
+    """Whether torchcodec imports; it fails in several ways where FFmpeg or a fitting torch is missing."""
+    try:
+        import torchcodec  # noqa: F401
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=1)
+def _say_encoded_once() -> None:
+    logger.warning(
+        "torchcodec is not installed: the audio column is handed out encoded, as {'bytes', 'path'}; "
+        "hf_inatsounds.audio.read_window decodes it."
+    )
+
+
+def encoded_where_undecodable(loaded: Any) -> Any:
+    """``loaded``, its ``audio`` column handed out encoded where torchcodec is not there to decode it."""
+    columns = loaded.column_names
+    names = set().union(*columns.values()) if isinstance(columns, dict) else set(columns or ())
+    if "audio" not in names or torchcodec_available():
+        return loaded
+    _say_encoded_once()
+    return loaded.cast_column("audio", datasets.Audio(sampling_rate=SAMPLING_RATE_HZ, decode=False))

@@ -1,0 +1,175 @@
+"""A split's rows beside an indexed archive: where each recording is, read in the archive's order or a seed's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.ranges import open_ranges
+from hf_inatsounds.archives.seek_index import read_index
+from hf_inatsounds.archives.seekable import BlockRun, SeekableArchive, Span
+from hf_inatsounds.errors import SourceError
+from hf_inatsounds.ordering import mixed_order
+
+logger = datasets.logging.get_logger(__name__)
+
+LARGE_BYTES = 1 << 30
+"""Streaming an archive from this size on without an index is worth a word."""
+
+TABLE_BYTES = 8 << 20
+"""Encoded audio in one Arrow table: small enough that streaming starts at once and memory stays bounded."""
+
+FETCHERS = 8
+"""Requests at a time of a shuffled remote stream, which knows what it will need."""
+
+LOOKAHEAD = 24
+"""Recordings ahead for which requests are made."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Rows of one archive, in its order, with where their recordings are.
+
+    Attributes:
+        archive: the archive.
+        rows: (N,) all columns but ``audio``.
+        offset: (N,) int64, in the decompressed stream.
+        size: (N,) int64, bytes.
+        crc32: (N,) of the recordings.
+        blocks: (N,) number of the seek point before each.
+    """
+
+    archive: SeekableArchive
+    rows: pa.Table
+    offset: Array
+    size: Array
+    crc32: Array
+    blocks: Array
+
+    def span(self, i: int) -> Span:
+        """Where the i-th recording is."""
+        name = self.rows["file_name"][i].as_py()
+        return Span(name, int(self.offset[i]), int(self.size[i]), int(self.crc32[i]))
+
+    def table(self, i: int, content: bytes) -> pa.Table:
+        """The i-th row with its recording."""
+        row = self.rows.slice(i, 1)
+        audio = pa.StructArray.from_arrays(
+            [pa.array([content], pa.binary()), row["file_name"].combine_chunks().cast(pa.string())], ["bytes", "path"]
+        )
+        return row.add_column(1, "audio", audio)
+
+    def in_order(self, rows: Array) -> Iterator[tuple[int, bytes]]:
+        """(row, recording) of ascending ``rows``."""
+        spans = [self.span(int(i)) for i in rows]
+        yield from zip((int(i) for i in rows), self.archive.read_in_order(spans), strict=True)
+
+    def mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, bytes]]:
+        """(row, recording) of ``rows`` in the seed's order, from its ``position``-th on."""
+        starts = np.flatnonzero(np.diff(self.blocks[rows], prepend=-1))
+        parts = np.split(rows, starts[1:]) if len(rows) else []
+        order = mixed_order([len(part) for part in parts], seed)
+        deque(islice(order, position), maxlen=0)  # replayed, since it costs a microsecond a draw
+        pool = ThreadPoolExecutor(FETCHERS) if "://" in self.archive.where else None
+        try:
+            yield from self._drawn(parts, order, pool)
+        finally:
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _drawn(
+        self, parts: list[Array], order: Iterator[tuple[int, int]], pool: ThreadPoolExecutor | None
+    ) -> Iterator[tuple[int, bytes]]:
+        runs: dict[int, BlockRun] = {}
+        ahead: deque[tuple[int, int]] = deque()
+        while True:
+            while len(ahead) < (LOOKAHEAD if pool else 1) and (drawn := next(order, None)):
+                block, k = drawn
+                if block not in runs:
+                    spans = [self.span(int(i)) for i in parts[block]]
+                    runs[block] = BlockRun(self.archive, int(self.blocks[parts[block][0]]), spans, pool)
+                runs[block].prepare(k)
+                ahead.append(drawn)
+            if not ahead:
+                return
+            block, k = ahead.popleft()
+            content = runs[block].take(k)
+            if k == len(parts[block]) - 1:
+                del runs[block]
+            yield int(parts[block][k]), content
+
+
+def tables_of(rows: pa.Table, recordings: Iterator[tuple[int, bytes]]) -> Iterator[pa.Table]:
+    """Tables of about TABLE_BYTES, of numbers of ``rows`` and their recordings."""
+    batch: list[tuple[int, bytes]] = []
+    for pair in recordings:
+        batch.append(pair)
+        if sum(len(content) for _, content in batch) >= TABLE_BYTES:
+            yield with_audio(rows, batch)
+            batch = []
+    if batch:
+        yield with_audio(rows, batch)
+
+
+def with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
+    """The rows that ``batch`` names, with their ``audio`` column put in its place."""
+    table = rows.take(pa.array([i for i, _ in batch], pa.int64()))
+    names = table["file_name"].to_pylist()
+    audio = pa.StructArray.from_arrays(
+        [pa.array([content for _, content in batch], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
+    )
+    return table.add_column(1, "audio", audio)
+
+
+def open_indexed(source: Source, stem: str, location: Source) -> SeekableArchive:
+    """An archive with its index, which are compared.
+
+    Raises:
+        SourceError: if either is missing, or they do not belong together.
+    """
+    name = f"{stem}.tar.gz"
+    if not source.exists(name):
+        raise SourceError(
+            "missing audio archive", where=source.path(name), found="no such file", expected="the indexed archive"
+        )
+    archive = SeekableArchive(source.path(name), read_index(location, stem))
+    archive.index.check_archive(archive.ranges)
+    return archive
+
+
+def recordings_of(archive: SeekableArchive, rows: pa.Table) -> Recordings:
+    """A split's wanted rows, given in any order, in archive order; those that the archive lacks are left out."""
+    members = archive.index.members
+    names = members["file_name"].to_pylist()
+    place = {name: i for i, name in enumerate(rows["file_name"].to_pylist())}
+    chosen = np.array([i for i, name in enumerate(names) if name in place], np.int64)
+    taken = rows.take(pa.array([place[names[i]] for i in chosen], pa.int64())).combine_chunks()
+    offset, size, crc32 = (members[key].to_numpy()[chosen] for key in ("offset", "size", "crc32"))
+    return Recordings(archive, taken, offset, size, crc32, archive.blocks(offset))
+
+
+_said: list[str] = []
+
+
+def say_forward_once(source: Source, stems: list[str]) -> None:
+    """Tell who streams a large archive without an index what they miss; once a process."""
+    names = [f"{stem}.tar.gz" for stem in stems]
+    if _said or not any(source.exists(name) and open_ranges(source.path(name)).size() >= LARGE_BYTES for name in names):
+        return
+    _said.append(source.root)
+    logger.warning(
+        "Streaming without a seek index reads each archive from front to back, in one shard, in the order of its "
+        "categories. For shards, mixing and selections that fetch only what they need, build one with "
+        "`hf-inatsounds index SOURCE --out DIR` and pass index=DIR."
+    )
