@@ -23,6 +23,7 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.seek_index import file_names, read_index
 from hf_inatsounds.archives.seekable import SeekableArchive, spans_of
+from hf_inatsounds.ordering import mixed_order
 from tests.helpers.archive_server import ArchiveServer
 from tests.helpers.noise import write_noise
 
@@ -94,20 +95,36 @@ def first_batches(source, index, labels):
     load(source)  # the annotations are parsed, for both
     seconds, batch = timed(lambda: batch_of(load(source, index).shuffle(seed=0)))
     found["first batch by index, s"], found["its entropy, bits"] = seconds, entropy_bits(np.array(batch))
-    perfect = mean_entropy(np.random.default_rng(0).permutation(labels))
-    found["a perfect shuffle's, bits"] = perfect
-    target = 0.97 * found["its entropy, bits"]
-    generator = np.random.default_rng(0)
-    buffer = next(
-        (n for n in (1000, 2000, 3000, 4000, 6000, 8000) if n < len(labels)
-         and mean_entropy(generator.choice(labels[: n + BATCH], BATCH, replace=False)) >= target),
-        len(labels),
-    )  # fmt: skip
-    found["shuffle buffer that mixes as well, recordings"] = buffer
+    found["a perfect shuffle's, bits"] = mean_entropy(np.random.default_rng(0).permutation(labels))
+    ours = mean_entropy(labels[mixed_rows(index)])
+    found["mean over an epoch by index, bits"] = ours
+    sizes = [n for n in (1000, 2000, 4000, 6000, 8000, 16_000) if n < len(labels)]
+    buffer = next((n for n in sizes if mean_entropy(labels[buffered_rows(len(labels), n)]) >= ours), len(labels))
+    found["shuffle buffer whose mean is as high, recordings"] = buffer
     seconds, batch = timed(lambda: batch_of(load(source).shuffle(seed=0, buffer_size=buffer)))
     found["first batch forward, s"], found["its entropy forward, bits"] = seconds, entropy_bits(np.array(batch))
     found["sooner, times"] = found["first batch forward, s"] / found["first batch by index, s"]
     return found
+
+
+def mixed_rows(index):
+    """The order of an epoch by index, without reading a recording."""
+    seek = read_index(Source.parse(index), "train")
+    offsets = seek.members["offset"].to_numpy()
+    blocks = np.searchsorted(seek.out, offsets, side="right") - 1
+    _, starts, sizes = np.unique(blocks, return_index=True, return_counts=True)
+    return np.array([starts[block] + k for block, k in mixed_order(sizes.tolist(), seed=0)])
+
+
+def buffered_rows(n, size):
+    """The order of an epoch through a shuffle buffer."""
+    generator = np.random.default_rng(0)
+    buffer, order = list(range(size)), []
+    for row in range(size, n):
+        i = int(generator.integers(size))
+        order.append(buffer[i])
+        buffer[i] = row
+    return np.array(order + [buffer[i] for i in generator.permutation(size)])
 
 
 def latency(source, index, n=50):
