@@ -62,7 +62,7 @@ loading-script: $(READY) $(OLD)/.ready
 $(OLD)/.ready: pyproject.toml Makefile
 	$(PYTHON) -m venv $(OLD)
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check datasets==3.6.0 \
-	  pyarrow numpy soundfile soxr pyyaml 'fsspec[http]'
+	  pyarrow numpy soundfile soxr pyyaml isal rapidgzip cryptography requests 'fsspec[http]'
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 

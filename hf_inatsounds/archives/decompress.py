@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
-from typing import IO
+from typing import IO, Any
+
+from isal import isal_zlib
 
 from hf_inatsounds.errors import SourceError
 
@@ -37,7 +38,7 @@ class GzipReader:
 
     Raises (from every method):
         EOFError: if the file ends within a member.
-        zlib.error: if a member is damaged, or there is none.
+        isal_zlib.error: if a member is damaged, or there is none.
         SourceError: if it swells beyond the limit.
     """
 
@@ -52,7 +53,7 @@ class GzipReader:
         self._stream = stream
         self._max_ratio, self._slack_bytes = max_ratio, slack_bytes
         self._members = 0
-        self._member: zlib._Decompress | None = None
+        self._member: Any | None = None
         self._input = b""
         self._piece = b""
         self._position = 0
@@ -136,7 +137,7 @@ class GzipReader:
         if self._members and self._input[:2] != _MAGIC:
             self._count_trailing()
             return False
-        self._member = zlib.decompressobj(_GZIP_WBITS)
+        self._member = isal_zlib.decompressobj(_GZIP_WBITS)
         self._members += 1
         return True
 

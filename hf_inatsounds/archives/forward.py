@@ -7,10 +7,11 @@ a damaged header in the middle, and takes the headers of long names into memory 
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
+
+from isal import isal_zlib
 
 from hf_inatsounds.archives.decompress import MAX_RATIO, SLACK_BYTES, GzipReader
 from hf_inatsounds.errors import SourceError
@@ -23,6 +24,7 @@ MAX_HEADER_BYTES = 1 << 20
 """Largest extended header (long name, PAX records). Real ones have some hundred bytes."""
 
 _BLOCK = 512
+_DAMAGE: Any = (tarfile.TarError, EOFError, OSError, ValueError, isal_zlib.error)
 _PADDING_BYTES = 1 << 20
 """Searched for the end of the gzip stream behind the archive's end; tar pads to 10 KiB, some writers to more."""
 
@@ -126,7 +128,7 @@ def iterate_members(
         if not n_plain:
             raise SourceError("empty archive", where=where, found="no files", expected="a gzip tar with files")
         _finish(reader, notes, whole=whole)
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+    except _DAMAGE as error:
         raise SourceError(
             "damaged archive",
             where=where,

@@ -213,8 +213,8 @@ def test_a_damaged_header_in_the_middle_is_refused_where_tarfile_ends_without_a_
 def test_a_wrong_checksum_behind_the_last_member_is_refused():
     packed = bytearray(gzip.compress(tar(*good())))
     packed[-6] ^= 1
-    refused(bytes(packed), "incorrect data check")
-    with pytest.raises(SourceError, match="incorrect data check"):
+    refused(bytes(packed), "Incorrect checksum")
+    with pytest.raises(SourceError, match="Incorrect checksum"):
         list(iterate_members(io.BytesIO(bytes(packed)), where="x.tar.gz"))
 
 
