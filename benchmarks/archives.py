@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +102,10 @@ def first_batches(source, index, labels):
     sizes = [n for n in (1000, 2000, 4000, 6000, 8000, 16_000) if n < len(labels)]
     buffer = next((n for n in sizes if mean_entropy(labels[buffered_rows(len(labels), n)]) >= ours), len(labels))
     found["shuffle buffer whose mean is as high, recordings"] = buffer
-    seconds, batch = timed(lambda: batch_of(load(source).shuffle(seed=0, buffer_size=buffer)))
-    found["first batch forward, s"], found["its entropy forward, bits"] = seconds, entropy_bits(np.array(batch))
-    found["sooner, times"] = found["first batch forward, s"] / found["first batch by index, s"]
+    # filling the buffer is the least that it takes; datasets 5.2's own fails with more than 2 GiB in it
+    seconds, _ = timed(lambda: sum(1 for _ in islice(load(source), buffer)))
+    found["filling that buffer forward, s"] = seconds
+    found["sooner, times"] = seconds / found["first batch by index, s"]
     return found
 
 
