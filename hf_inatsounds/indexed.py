@@ -136,7 +136,8 @@ def _chained(name: str) -> Callable[..., Any]:
         made = inherited(self, *args, **kwargs)
         return _stream(made._ex_iterable, made)
 
-    method.__name__, method.__doc__ = name, inherited.__doc__
+    method.__name__ = name
+    method.__doc__ = f"As ``datasets.IterableDataset.{name}``; the result is a stream of this class too."
     return method
 
 
