@@ -149,11 +149,18 @@ def open_indexed(source: Source, stem: str, location: Source) -> SeekableArchive
 
 
 def recordings_of(archive: SeekableArchive, rows: pa.Table) -> Recordings:
-    """A split's wanted rows, given in any order, in archive order; those that the archive lacks are left out."""
+    """A split's wanted rows, given in any order, in archive order; those that the archive lacks are left out.
+
+    Of a name that comes twice the first counts, as in reading forward.
+    """
     members = archive.index.members
     names = members["file_name"].to_pylist()
     place = {name: i for i, name in enumerate(rows["file_name"].to_pylist())}
-    chosen = np.array([i for i, name in enumerate(names) if name in place], np.int64)
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if name in place:
+            first.setdefault(name, i)
+    chosen = np.array(list(first.values()), np.int64)
     taken = rows.take(pa.array([place[names[i]] for i in chosen], pa.int64())).combine_chunks()
     offset, size, crc32 = (members[key].to_numpy()[chosen] for key in ("offset", "size", "crc32"))
     return Recordings(archive, taken, offset, size, crc32, archive.blocks(offset))

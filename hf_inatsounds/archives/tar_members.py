@@ -67,7 +67,7 @@ def read_members(stream: Forward, where: str, rows: list[Row], enough: Callable[
                 if member.issparse() or member.size > MAX_MEMBER_BYTES:
                     kind = "sparse member" if member.issparse() else f"member of {member.size:,} bytes"
                     raise tarfile.ReadError(f"a {kind}, {member.name}")
-                rows.append((member.name, end, member.size, _crc32(archive, member)))
+                rows.append((member.name.removeprefix("./"), end, member.size, _crc32(archive, member)))
                 end += -(-member.size // _BLOCK) * _BLOCK
             if enough(end):
                 return int(end)

@@ -83,14 +83,22 @@ def _spool_next(pending: deque[tuple[int, int, Future[Encoded]]], spools: Mappin
 
 
 def _recordings(source: Source, split: str, row_of: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """``(file name, bytes)`` of the wanted recordings, in the order of the archive or the folder."""
+    """``(file name, bytes)`` of the wanted recordings, in the order of the archive or the folder; each once."""
     name = f"{STEMS[split]}.tar.gz"
+    left = set(row_of)
+
+    def wanted(member: str) -> bool:
+        if member not in left:
+            return False
+        left.discard(member)  # of a name that comes twice the first counts, as in reading forward
+        return True
+
     if source.exists(name):
         with source.open(name) as stream:
             yield from iterate_members(
                 stream,
                 where=source.path(name),
-                wanted=lambda member: member in row_of,
+                wanted=wanted,
                 max_member_bytes=MAX_RECORDING_BYTES,
             )
     elif not source.is_remote and Path(source.path(STEMS[split])).is_dir():

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zlib
 from pathlib import Path
@@ -20,6 +21,7 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.seek_index import file_names, read_index
 from hf_inatsounds.errors import InatSoundsError, SourceError
+from tests.helpers.archive import pack, wav, write_source
 from tests.helpers.archive_server import archive_server
 from tests.helpers.noise import write_noise
 
@@ -62,6 +64,19 @@ def test_rows_by_index_are_those_read_forward(noise, name):
     for streaming in (True, False):
         found = hf_inatsounds.load_dataset(name, "train", source=noise, index=noise / "index", streaming=streaming)
         assert list(found) == forward
+
+
+def test_repeated_and_dotted_names_give_the_rows_that_reading_forward_gives(tmp_path):
+    write_source(tmp_path)
+    with tarfile.open(tmp_path / "train.tar.gz") as archive:
+        files = [(member.name, archive.extractfile(member).read()) for member in archive]
+    files = [(f"./{name}", content) for name, content in files]
+    files.insert(5, (files[0][0], wav(np.zeros(1_000))))  # another recording under a name that was there before
+    pack(tmp_path / "train.tar.gz", files)
+    build(tmp_path, tmp_path / "index")
+    forward = list(hf_inatsounds.load_dataset(split="train", source=tmp_path))
+    assert ids(forward) == list(range(12))
+    assert list(hf_inatsounds.load_dataset(split="train", source=tmp_path, index=tmp_path / "index")) == forward
 
 
 def test_rows_of_real_recordings_by_index_are_those_read_forward(animals, tmp_path):
