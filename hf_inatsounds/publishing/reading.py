@@ -30,7 +30,7 @@ def mirror_annotations(repo_id: str, split: str) -> Annotations:
         return Annotations(split, rows, LabelSpace.load(label_space.parent), title)
     except (EntryNotFoundError, OSError, ValueError, KeyError, CheckpointError) as error:
         raise SourceError(
-            "no mirror to read",
+            "no such folder, and no mirror on the Hub that can be read",
             where=f"{repo_id}, {split}",
             found=str(error).strip().split("\n")[0],
             expected="a folder, or a dataset repository that you may read and that was made by hf-inatsounds publish",
