@@ -145,7 +145,7 @@ def test_evaluation_reads_a_mirror_as_it_reads_archives(hub, tmp_path, tiny):
     publish(hub, tmp_path, tiny, "me/sounds")
     lines = call(hub, tmp_path, sys.executable, "-c", INFO, "me/sounds", tiny).stdout.splitlines()
     assert lines[:2] == lines[2:4]
-    assert lines[4].startswith("no mirror to read: me/none, test: found")
+    assert lines[4].startswith("no such folder, and no mirror on the Hub that can be read: me/none, test: found")
 
 
 def sample_runs(source_files):
