@@ -70,20 +70,9 @@ def make_source(folder: Path, total_bytes: float, seed: int = 0, pool: list[byte
         "licenses": [{"id": 1, "name": "CC0 1.0", "url": ""}],
     }
     pack(folder / "train.json.tar.gz", {"train.json": json.dumps(document).encode()})
-    members = Lazy([one["file_name"] for one in audio], [pool[content] for content in order])
-    pack(folder / "train.tar.gz", members)  # type: ignore[arg-type]
+    pack(folder / "train.tar.gz", [(one["file_name"], pool[i]) for one, i in zip(audio, order, strict=True)])
     packed = (folder / "train.tar.gz").stat().st_size
     return {"wav_mb": size / 1e6, "archive_mb": packed / 1e6, "recordings": len(order)}
-
-
-class Lazy:
-    """Enough of a dictionary for ``pack``; the contents are shared, not copied."""
-
-    def __init__(self, names: list[str], contents: list[bytes]) -> None:
-        self._pairs = list(zip(names, contents, strict=True))
-
-    def items(self) -> list[tuple[str, bytes]]:
-        return self._pairs
 
 
 def command(source: Path, folder: Path, workers: int, shard_mb: int) -> list[str]:
