@@ -1,5 +1,6 @@
 # make quickstart   install, and run the main job on an embedded archive
 # make test         install, and run everything that CI runs
+# make benchmark    speed and memory against peers, into docs/benchmarks.md; DATA=FOLDER adds what needs recordings
 # Everything is installed into .venv; nothing outside this folder is changed.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
@@ -7,13 +8,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -q
+# test files side by side, one process a core up to four, each with one thread
+JOBS   ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 
-.PHONY: quickstart test install lint types doctest unit integration e2e wheel loading-script environments clean
+DATA   ?=
+
+.PHONY: benchmark quickstart test install lint types doctest tests unit integration e2e wheel loading-script environments clean
 
 quickstart: $(READY)
 	$(BIN)/hf-inatsounds quickstart --out quickstart
 
-test: lint types doctest unit integration e2e wheel quickstart
+test: lint types doctest tests wheel quickstart
 
 install: $(READY)
 
@@ -36,8 +41,12 @@ types: $(READY)
 doctest: $(READY)
 	$(PYTEST) --doctest-modules hf_inatsounds
 
-unit integration e2e: $(READY)
-	$(PYTEST) tests/$@
+tests unit integration e2e: $(READY)
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile $(if $(filter tests,$@),tests,tests/$@)
+
+# Long (an archive of half a GB, twenty kills), and only worth something on a quiet machine.
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks.run $(if $(DATA),--data $(DATA))
 
 # The wheel alone in an environment of its own, on the libraries of this one: does it carry all that it needs?
 wheel: $(READY)

@@ -57,7 +57,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
     # No BUILDER_CONFIGS: any supercategory of the source is a name, and only its annotations tell which.
 
     def _info(self) -> datasets.DatasetInfo:
-        annotations = self._annotations(self._splits()[0])
+        annotations = self._annotations(self.splits_made[0])
         annotations.select(self.config.name)  # an unknown name fails here, before anything is made
         return datasets.DatasetInfo(
             description="iNaturalist Sounds: field recordings of birds, insects, amphibians, mammals and reptiles.",
@@ -70,7 +70,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"shards": self._shards(split), "split": split})
-            for split in self._splits()
+            for split in self.splits_made
         ]
 
     def _generate_tables(self, shards: list[tuple[int, int] | None], split: str) -> Iterator[tuple[int, pa.Table]]:
@@ -88,15 +88,23 @@ class INatSounds(datasets.ArrowBasedBuilder):
             for table in tables:
                 yield position, table
 
-    def _splits(self) -> list[str]:
-        """The splits to make, each with its annotations in the source."""
-        wanted = self.config.splits
-        found = [split for split in SPLITS if annotation_file(self._source, split) or _has_audio(self._source, split)]
-        if not found and wanted is None:
-            raise SourceError(
-                "nothing of iNatSounds here", where=self._source.root, expected="train.tar.gz and train.json.tar.gz …"
-            )
-        splits = found if wanted is None else list(wanted)
+    @functools.cached_property
+    def splits_made(self) -> tuple[str, ...]:
+        """The splits to make, each with its annotations in the source; asked for once, since a server takes its time.
+
+        Raises:
+            SourceError: if the source holds nothing of iNatSounds.
+            AnnotationError: if annotations are missing.
+        """
+        splits = self.config.splits
+        if splits is None:
+            splits = tuple(one for one in SPLITS if annotation_file(self._source, one) or _has_audio(self._source, one))
+            if not splits:
+                raise SourceError(
+                    "nothing of iNatSounds here",
+                    where=self._source.root,
+                    expected="train.tar.gz and train.json.tar.gz …",
+                )
         for split in splits:
             require_annotation_file(self._source, split)
         return splits
@@ -200,7 +208,7 @@ def load_dataset(
 
     With an index (``hf-inatsounds index SOURCE --out DIR``) a stream has many shards, reads only the parts of the
     archive that it needs, and shuffles without a buffer: the order is a function of (seed, epoch, position), and
-    ``state_dict()`` resumes it exactly. A shuffled stream holds 256 MiB at the most, an unshuffled one a recording.
+    ``state_dict()`` resumes it exactly. A shuffled stream holds some 260 MB, an unshuffled one a recording.
     Shuffle before ``split_dataset_by_node``: what that returns shuffles through the buffer of ``datasets``. As
     there, ``set_epoch`` of more than 0 reorders an unshuffled stream too.
 
@@ -247,12 +255,12 @@ def open_dataset(
             index="" if index is None else Source.parse(index).root,
         )
         if streaming and index is not None and name != "annotations":
-            splits = builder._splits()
-            streams = {one: indexed_stream(builder.recordings(one), builder.info, one) for one in splits}
+            made = builder.splits_made
+            streams = {one: indexed_stream(builder.recordings(one), builder.info, one) for one in made}
             return datasets.IterableDatasetDict(streams) if split is None else streams[split]
         if streaming:
             if name != "annotations":
-                say_forward_once(parsed, [STEMS[one] for one in builder._splits()])
+                say_forward_once(parsed, [STEMS[one] for one in builder.splits_made])
             return builder.as_streaming_dataset(split=split)
         builder.download_and_prepare()
         return builder.as_dataset(split=split)

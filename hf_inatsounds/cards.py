@@ -16,6 +16,15 @@ CARD_FILE = "README.md"
 _FAMILIES = {
     "ASTForAudioClassification": "An Audio Spectrogram Transformer",
     "Wav2Vec2ForSequenceClassification": "A Wav2Vec2",
+    "Wav2Vec2BertForSequenceClassification": "A Wav2Vec2-BERT",
+    "HubertForSequenceClassification": "A HuBERT",
+    "WavLMForSequenceClassification": "A WavLM",
+    "Data2VecAudioForSequenceClassification": "A data2vec-audio",
+    "WhisperForAudioClassification": "A Whisper encoder",
+    "ResNetForImageClassification": "A ResNet on spectrogram images",
+    "ViTForImageClassification": "A vision transformer on spectrogram images",
+    "EfficientNetForImageClassification": "An EfficientNet on spectrogram images",
+    "MobileNetV2ForImageClassification": "A MobileNet-V2 on spectrogram images",
 }
 _INDEXED = {
     "map": ("mean_average_precision", "mAP"),

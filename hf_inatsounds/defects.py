@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hf_inatsounds.audio import Recording
+from hf_inatsounds.audio import AudioInfo, Recording
 from hf_inatsounds.errors import AudioError
 from hf_inatsounds.schema import DEFECT_KINDS, NEAR_EMPTY_S, SAMPLING_RATE_HZ
 
@@ -22,14 +22,14 @@ class Inspection:
     Attributes:
         recording_id: its id.
         file_name: its file.
-        digest: of its bytes, 16 bytes.
+        digest: of its bytes, 16 bytes; None where it was not taken, since it was taken before.
         kinds: what is wrong with it, duplicates aside.
         duration_s: readable seconds; None where it is unreadable or empty.
     """
 
     recording_id: int
     file_name: str
-    digest: bytes
+    digest: bytes | None
     kinds: tuple[str, ...]
     duration_s: float | None = None
 
@@ -48,33 +48,59 @@ def inspect_recording(recording_id: int, file_name: str, audio: dict[str, Any], 
         audio: ``{"bytes", "path"}``.
         decode: whether to decode compressed audio to its end too, a minute at a time; PCM cannot fail to decode.
     """
-    content = audio.get("bytes")
-    if content is None:
-        with open(audio["path"], "rb") as stream:
-            content = stream.read()
-    digest = hashlib.blake2b(content, digest_size=16).digest()
+    content = content_of(audio)
     kinds, duration_s = _look(content, decode)
-    return Inspection(recording_id, file_name, digest, tuple(kinds), duration_s)
+    return Inspection(recording_id, file_name, digest_of(content), tuple(kinds), duration_s)
 
 
-def _look(content: bytes, decode: bool) -> tuple[list[str], float | None]:
-    if not content:
-        return ["empty"], None
+def content_of(audio: dict[str, Any]) -> Any:
+    """The encoded bytes of a row's audio, read where only its path is given.
+
+    Raises:
+        AudioError: if that cannot be read.
+    """
+    if (content := audio.get("bytes")) is not None:
+        return content
     try:
-        with Recording(content) as recording:
-            info = recording.info
-            if decode and not (content[:4] == b"RIFF" and info.subtype.startswith("PCM")):
-                for minute in range(int(info.duration_s // 60) + 1):
-                    recording.read(minute * 60.0, 60.0)
-    except AudioError:
-        return ["unreadable"], None
+        with open(audio["path"], "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise AudioError("no such recording", where=audio["path"], found=error.strerror) from error
+
+
+def digest_of(content: Any) -> bytes:
+    """What tells byte-identical recordings; a millisecond for 800 kB, so it is taken once a recording."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def kinds_of(info: AudioInfo) -> list[str]:
+    """What a readable recording's header says is wrong with it.
+
+    >>> kinds_of(AudioInfo(n_samples=0, sampling_rate=22_050, n_channels=1, subtype="PCM_16", truncated=False))
+    ['empty']
+    """
     found = {
         "empty": info.n_samples == 0,
         "truncated": info.truncated,
         "near-empty": 0 < info.duration_s < NEAR_EMPTY_S,
         "wrong-format": (info.sampling_rate, info.n_channels) != (SAMPLING_RATE_HZ, 1),
     }
-    return [kind for kind, is_so in found.items() if is_so], info.duration_s
+    return [kind for kind, is_so in found.items() if is_so]
+
+
+def _look(content: Any, decode: bool) -> tuple[list[str], float | None]:
+    if not len(content):
+        return ["empty"], None
+    try:
+        with Recording(content) as recording:
+            if decode and not (content[:4] == b"RIFF" and recording.info.subtype.startswith("PCM")):
+                for minute in range(int(recording.info.duration_s // 60) + 1):
+                    recording.read(minute * 60.0, 60.0)
+                    if recording.info.truncated:  # there is nothing behind it
+                        break
+            return kinds_of(recording.info), recording.info.duration_s
+    except AudioError:
+        return ["unreadable"], None
 
 
 @dataclass
@@ -84,9 +110,13 @@ class DefectLog:
     seen: dict[int, Inspection] = field(default_factory=dict)
 
     def add(self, inspections: Iterable[Inspection]) -> None:
-        """Take more inspections; one of a recording already seen changes nothing."""
+        """Take more inspections. Of one recording the first counts, with the kinds that later ones found besides."""
         for inspection in inspections:
-            self.seen.setdefault(inspection.recording_id, inspection)
+            first = self.seen.setdefault(inspection.recording_id, inspection)
+            if not set(inspection.kinds) <= set(first.kinds) or (first.digest is None and inspection.digest):
+                kinds = tuple(dict.fromkeys(first.kinds + inspection.kinds))
+                more = replace(first, kinds=kinds, digest=first.digest or inspection.digest)
+                self.seen[inspection.recording_id] = more
 
     def report(self) -> dict[str, Any]:
         """``{"recordings": n, "defects": {kind: [{"recording_id", "file_name", …}]}}``, in order of ids.
@@ -100,7 +130,7 @@ class DefectLog:
             entry = {"recording_id": recording_id, "file_name": inspection.file_name}
             for kind in inspection.kinds:
                 found[kind].append(entry)
-            if "empty" in inspection.kinds:
+            if "empty" in inspection.kinds or inspection.digest is None:
                 continue  # empty files are equal, and named already
             original = first.setdefault(inspection.digest, recording_id)
             if original != recording_id:

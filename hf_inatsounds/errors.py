@@ -69,6 +69,10 @@ class AudioError(InatSoundsError):
     """Bytes that are no recording, or no readable one."""
 
 
+class EmptyAudioError(AudioError):
+    """A recording of no bytes."""
+
+
 class RecipeError(InatSoundsError):
     """A recipe with an unknown key, a wrong value or a contradiction."""
 
@@ -83,3 +87,15 @@ class ScoresError(InatSoundsError):
 
 class PublishError(InatSoundsError):
     """A mirror that cannot be made, completed or put where it was asked for."""
+
+
+class TrainingError(InatSoundsError):
+    """A run that cannot go on: a loss that is no number, a full disk, a worker that was killed."""
+
+
+class SuiteError(InatSoundsError):
+    """A downstream suite whose folder, annotations or folds are not what they should be."""
+
+
+class GeoError(InatSoundsError):
+    """A range prior that is missing, malformed or does not fit the dataset."""

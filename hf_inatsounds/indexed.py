@@ -19,7 +19,7 @@ class IndexedExamples(hf._BaseExamplesIterable):
     """What ``datasets`` iterates over. Its state is a position, whatever the order.
 
     Memory: unshuffled, a recording and a chunk; shuffled, of each of ordering.OPEN_BLOCKS = 512 blocks a
-    decompressor's state and some hundred kB of data: 256 MiB at the most, and half of that on average.
+    decompressor's state and some hundred kB of data: 260 MB were measured with all 512 open (benchmarks/archives.py).
 
     Args:
         recordings: the rows, those of other workers included.

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import ASTFeatureExtractor, AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from hf_inatsounds.audio import Waveform
+from hf_inatsounds.checkpoints import (
+    SETTINGS_FILE,
+    checkpoint_folder,
+    checkpoint_settings,
+    checkpoint_window,
+    read_checkpoint,
+)
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.files import write_json
+from hf_inatsounds.finetuning import merged
 from hf_inatsounds.frontends import Frontend, frontend_for
-from hf_inatsounds.frontends.ast import FRAME_SAMPLES, HOP_SAMPLES
+from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
+from hf_inatsounds.heads import classification_head, has_projection, save_native
 from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.objectives import Objective, objective_of
+from hf_inatsounds.objectives import Contrastive, Objective, objective_of
 from hf_inatsounds.presets import PRESETS, from_preset
 from hf_inatsounds.windows import WindowSpec
 
-SETTINGS_FILE = "inatsounds.json"
-_FILES = ["*.json", "*.safetensors"]  # what is fetched of a Hub checkpoint: nothing that is unpickled
+MASKED_THROUGHOUT = frozenset({"wav2vec2", "hubert", "wavlm", "wav2vec2-bert"})
+"""Model types whose logits were seen not to depend on padding that is masked."""
 
 
 @dataclass
@@ -56,6 +63,16 @@ class Classifier:
         """Names of its classes in label order."""
         return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
 
+    @property
+    def _shares_passes(self) -> bool:
+        """Whether windows of different lengths may share a forward pass without changing their logits."""
+        config, masked = self.model.config, getattr(self.frontend, "return_attention_mask", False)
+        if not masked or not self.frontend.pads_safely:
+            return self.frontend.pads_safely
+        # the mask has to hold in all of the model: in data2vec's stack of position convolutions it does not, nor
+        # in a group norm over time
+        return config.model_type in MASKED_THROUGHOUT and getattr(config, "feat_extract_norm", "layer") == "layer"
+
     @torch.inference_mode()
     def logits(self, windows: Sequence[Waveform]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Logits of some windows.
@@ -69,23 +86,55 @@ class Classifier:
         Returns:
             (len(windows), C) float32.
         """
-        self.model.eval()
-        groups: dict[int, list[int]] = {}
-        for i, window in enumerate(windows):
-            groups.setdefault(0 if self.frontend.pads_safely else len(window), []).append(i)
         out = np.empty((len(windows), self.model.config.num_labels), np.float32)
-        for members in groups.values():
-            waveforms, lengths = pad_batch([windows[i] for i in members], minimum_samples(self.model.config))
-            device = self.model.device
-            inputs = self.frontend.model_inputs(waveforms.to(device), lengths.to(device))
+        for members, inputs in self._batches(windows):
             out[members] = self.model(**inputs).logits.float().cpu().numpy()
         return out
 
+    @torch.inference_mode()
+    def embed(self, windows: Sequence[Waveform]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Embeddings of some windows: what the last layer of the classification head sees, pooled over time.
+
+        Args:
+            windows: as ``logits`` takes them.
+
+        Returns:
+            (len(windows), D) float32.
+
+        Raises:
+            CheckpointError: if the model ends in no linear layer over its classes.
+        """
+        head = classification_head(self.model)
+        out = np.empty((len(windows), head.in_features), np.float32)
+        seen: list[torch.Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+        try:
+            for members, inputs in self._batches(windows):
+                self.model(**inputs)
+                out[members] = seen.pop().float().cpu().numpy()
+        finally:
+            hook.remove()
+        return out
+
+    def _batches(self, windows: Sequence[Waveform]) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+        """Which windows share a forward pass, and the model's inputs for them."""
+        self.model.eval()
+        groups: dict[int, list[int]] = {}
+        for i, window in enumerate(windows):
+            groups.setdefault(0 if self._shares_passes else len(window), []).append(i)
+        for members in groups.values():
+            waveforms, lengths = pad_batch([windows[i] for i in members], minimum_samples(self.model.config))
+            device = self.model.device
+            yield members, self.frontend.model_inputs(waveforms.to(device), lengths.to(device))
+
     def save(self, folder: str | Path) -> None:
-        """Write a native checkpoint, with ``label_space.json`` and ``inatsounds.json`` beside it."""
-        self.model.save_pretrained(folder)
+        """Write a native checkpoint, LoRA merged, with ``label_space.json`` and ``inatsounds.json`` beside it.
+
+        Of a model that is being pre-trained it is the encoder alone, without classes.
+        """
+        save_native(merged(self.model), folder)
         self.feature_extractor.save_pretrained(folder)
-        if self.label_space is not None:
+        if self.label_space is not None and not has_projection(self.model):
             self.label_space.save(folder)
         settings = {"window_s": self.window.size_s, "stride_s": self.window.stride_s, "objective": self.objective.name}
         write_json(Path(folder) / SETTINGS_FILE, settings)
@@ -113,6 +162,8 @@ def pad_batch(waveforms: Sequence[Waveform], minimum: int = 1) -> tuple[torch.Te
 
 def minimum_samples(config: Any) -> int:
     """Samples below which a model has no output frame: the receptive field of its convolutions, or 1."""
+    if config.model_type == "wav2vec2-bert":  # a pair of frames
+        return FRAME_SAMPLES + HOP_SAMPLES
     field = 1
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if kernels and strides:
@@ -155,8 +206,20 @@ def build_classifier(
     if preset in PRESETS:
         model, extractor = from_preset(preset, shared, config or {}, overrides, window)
     else:
-        model, extractor = _from_checkpoint(preset, shared, overrides)
+        model, extractor = read_checkpoint(preset, shared, overrides, window)
+    _mend_batch_norms(model)
     return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window)
+
+
+def _mend_batch_norms(model: torch.nn.Module) -> None:
+    """Running statistics that remember: torch's momentum is the share of the new batch, .1 by default.
+
+    transformers gives EfficientNet .99 and MobileNet-V2 .997, TensorFlow's share of the old, so that evaluation would
+    see the last batch's statistics alone.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
+            module.momentum = 0.1
 
 
 def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None = None) -> Classifier:
@@ -167,10 +230,15 @@ def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None
         device: where to; None for a GPU where there is one.
 
     Raises:
-        CheckpointError: if it is missing, incomplete or has no frontend here.
+        CheckpointError: if it is missing, incomplete, an encoder without a head, or has no frontend here.
     """
     folder = checkpoint_folder(checkpoint)
-    model, extractor = _from_checkpoint(str(folder), {}, {})
+    if checkpoint_settings(folder).get("objective") == Contrastive.name:
+        raise CheckpointError(
+            "an encoder without a classification head", where=folder, expected="a classifier",
+            fix=f"Fine-tune it first: hf-inatsounds train RECIPE.yaml --model {folder}",
+        )  # fmt: skip
+    model, extractor = read_checkpoint(str(folder), {}, {}, None)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     frontend = frontend_for(extractor).to(model.device)
     label_space = LabelSpace.load(folder) if (folder / "label_space.json").exists() else None
@@ -181,54 +249,4 @@ def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None
             found=f"{len(label_space)} and {model.config.num_labels} classes",
         )
     objective = objective_of(model.config.problem_type)
-    return Classifier(model, extractor, frontend, label_space, objective, _window(folder, extractor))
-
-
-def checkpoint_folder(checkpoint: str | Path) -> Path:
-    """The folder of a checkpoint, fetched from the Hub if need be (JSON and safetensors only)."""
-    folder = Path(checkpoint).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").exists():
-            raise CheckpointError("not a checkpoint", where=folder, found="no config.json", expected="what train wrote")
-        return folder
-    if str(checkpoint).count("/") != 1 or str(checkpoint).startswith((".", "/", "~")):
-        raise CheckpointError("no such checkpoint", where=checkpoint, expected="a folder, or a Hub id (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(checkpoint), allow_patterns=_FILES))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            "no such folder, and not to be had from the Hub", where=checkpoint, found=error
-        ) from error
-
-
-def _from_checkpoint(checkpoint: str, shared: dict[str, Any], overrides: dict[str, Any]) -> tuple[Any, Any]:
-    folder = checkpoint_folder(checkpoint)
-    try:
-        config = AutoConfig.from_pretrained(folder, **shared)
-        extractor = AutoFeatureExtractor.from_pretrained(folder, **overrides)
-        model = AutoModelForAudioClassification.from_pretrained(
-            folder, config=config, use_safetensors=True, ignore_mismatched_sizes=bool(shared)
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
-    return model, extractor
-
-
-def _window(folder: Path, extractor: Any) -> WindowSpec:
-    """The window that a checkpoint was trained on; for one from elsewhere what its extractor holds, or 3 s."""
-    path = folder / SETTINGS_FILE
-    if path.exists():
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-            return WindowSpec(float(settings["window_s"]), float(settings["stride_s"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                "malformed settings", where=path, found=error, expected="window_s, stride_s"
-            ) from error
-    frames = getattr(extractor, "max_length", None)
-    if isinstance(extractor, ASTFeatureExtractor) and frames:
-        size_s = ((frames - 1) * HOP_SAMPLES + FRAME_SAMPLES) / extractor.sampling_rate
-        return WindowSpec(size_s, size_s / 2)
-    return WindowSpec(3.0, 1.5)
+    return Classifier(model, extractor, frontend, label_space, objective, checkpoint_window(folder, extractor))

@@ -17,7 +17,8 @@ from hf_inatsounds.evaluation import evaluate, split_info
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.inference import Detection, predict_file, write_detections
 from hf_inatsounds.models import load_classifier
-from hf_inatsounds.reports import results_text, text_table
+from hf_inatsounds.reports import results_text, text_table, write_report
+from hf_inatsounds.scoring import FileScores
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.run import train
 
@@ -81,7 +82,7 @@ class Made:
             ["made", "what it is"],
             [f"{self.out}/archives/", "six archives in the official layout, synthesised calls of invented species"],
             [f"{run}/", "a native transformers checkpoint, with recipe.yaml and report.md"],
-            [f"{run}/evaluation-test/", "scores.parquet, windows.parquet, results.json"],
+            [f"{run}/evaluation-test/", "scores.parquet, results.json, report.html"],
             [f"{run}/README.md", "the model card"],
             [f"{self.out}/detections.csv", f"{len(self.detections)} windows of one long recording"],
         ]
@@ -139,6 +140,8 @@ def quickstart(out: str | Path = "quickstart", *, seed: int = 0, quiet: bool = F
             checkpoint=str(out / "ast-tiny"),
             quiet=quiet,
         )
+        evaluated = out / "ast-tiny" / "evaluation-test"
+        write_report(evaluated, results, FileScores.load(evaluated, ["mean"]))
     with steps("rendering the model card", "card"):
         write_card(out / "ast-tiny")
     with steps("predicting on the longest test recording", "predict"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -28,11 +28,18 @@ LARGE_BYTES = 1 << 30
 TABLE_BYTES = 8 << 20
 """Encoded audio in one Arrow table: small enough that streaming starts at once and memory stays bounded."""
 
-FETCHERS = 8
-"""Requests at a time of a shuffled remote stream, which knows what it will need."""
+READERS = 8
+"""Threads that fetch and decompress for a shuffled remote stream, which knows what it will need; a request waits for
+the server most of its time."""
 
-LOOKAHEAD = 24
-"""Recordings ahead for which requests are made."""
+LOCAL_READERS = 4
+"""The same of an archive on disk, where they only decompress."""
+
+AHEAD = 16
+"""Recordings read ahead: enough that no reader waits …"""
+
+AHEAD_BYTES = 32 << 20
+"""… or as many as have so many bytes: some recordings are twenty minutes long."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -81,33 +88,34 @@ class Recordings:
         parts = np.split(rows, starts[1:]) if len(rows) else []
         order = mixed_order([len(part) for part in parts], seed)
         deque(islice(order, position), maxlen=0)  # replayed, since it costs a microsecond a draw
-        pool = ThreadPoolExecutor(FETCHERS) if "://" in self.archive.where else None
+        pool = ThreadPoolExecutor(READERS if "://" in self.archive.where else LOCAL_READERS)
         try:
             yield from self._drawn(parts, order, pool)
         finally:
-            if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _drawn(
-        self, parts: list[Array], order: Iterator[tuple[int, int]], pool: ThreadPoolExecutor | None
+        self, parts: list[Array], order: Iterator[tuple[int, int]], pool: ThreadPoolExecutor
     ) -> Iterator[tuple[int, bytes]]:
         runs: dict[int, BlockRun] = {}
-        ahead: deque[tuple[int, int]] = deque()
+        ahead: deque[tuple[int, Future[bytes]]] = deque()
+        ahead_bytes = 0
         while True:
-            while len(ahead) < (LOOKAHEAD if pool else 1) and (drawn := next(order, None)):
+            while (not ahead or (len(ahead) < AHEAD and ahead_bytes < AHEAD_BYTES)) and (drawn := next(order, None)):
                 block, k = drawn
+                row = int(parts[block][k])
                 if block not in runs:
                     spans = [self.span(int(i)) for i in parts[block]]
-                    runs[block] = BlockRun(self.archive, int(self.blocks[parts[block][0]]), spans, pool)
-                runs[block].prepare(k)
-                ahead.append(drawn)
+                    runs[block] = BlockRun(self.archive, int(self.blocks[row]), spans, pool)
+                ahead.append((row, runs[block].begin(k)))
+                ahead_bytes += int(self.size[row])
+                if k == len(parts[block]) - 1:
+                    del runs[block]
             if not ahead:
                 return
-            block, k = ahead.popleft()
-            content = runs[block].take(k)
-            if k == len(parts[block]) - 1:
-                del runs[block]
-            yield int(parts[block][k]), content
+            row, content = ahead.popleft()
+            ahead_bytes -= int(self.size[row])
+            yield row, content.result()
 
 
 def tables_of(rows: pa.Table, recordings: Iterator[tuple[int, bytes]]) -> Iterator[pa.Table]:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_inatsounds.archives.compressed import Compressed
+from hf_inatsounds.archives.compressed import open_compressed
 from hf_inatsounds.archives.deflate import Point
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.plain import CrcMismatch, Plain, Start
@@ -90,7 +90,7 @@ class IndexBuild:
             "spacing_bytes": spacing,
         }
         self._state = self._resumed(identity) or self._fresh(identity)
-        self._compressed = Compressed(self._reader, size, lambda done: report(done, size))
+        self._compressed = open_compressed(self._reader, size, lambda done: report(done, size))
 
     @property
     def resumed_at(self) -> int:

@@ -14,7 +14,10 @@ from hf_inatsounds.archives.compressed import Compressed, View
 from hf_inatsounds.archives.deflate import ERRORS, FILLER_BYTES, WINDOW_BYTES, Inflater, Point, as_gzip
 from hf_inatsounds.errors import SourceError
 
-POLL_BYTES = 1 << 20
+READ_BYTES = 1 << 20
+POLL_BYTES = 8 << 20
+"""Decompressed bytes between two looks at rapidgzip's list of blocks, which is made anew each time."""
+
 CHECKED_BYTES = 16 << 10
 """Of decompressed data behind a point that are compared before it is taken into the index."""
 
@@ -77,7 +80,7 @@ class Plain:
     def read(self, n: int) -> bytes:
         """Up to ``n`` decompressed bytes; empty at the end."""
         with self._named():
-            chunk: bytes = self._file.read(min(n, POLL_BYTES))
+            chunk: bytes = self._file.read(min(n, READ_BYTES))
         self.position += len(chunk)
         self._kept.append((chunk, self._crc32))
         self._crc32 = isal_zlib.crc32(chunk, self._crc32)

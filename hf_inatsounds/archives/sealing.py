@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from isal import isal_zlib
 
 from hf_inatsounds.archives.deflate import WINDOW_BYTES, Point
 from hf_inatsounds.errors import SourceError
@@ -44,7 +45,7 @@ def seal(window: bytes, point: Point, before: bytes) -> bytes:
         before: the archive's bytes from :func:`key_start` to the point.
     """
     key = _key(before)
-    content = zlib.compress(window, 6)
+    content = isal_zlib.compress(window, 3)  # as small as zlib's level 6, seven times as fast
     nonce = hmac.digest(key, content, "sha256")[:_NONCE_BYTES]
     return nonce + AESGCM(key).encrypt(nonce, content, _about(point))
 

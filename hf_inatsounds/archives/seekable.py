@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -191,18 +193,16 @@ class Run:
 
 
 class BlockRun:
-    """A seek block's wanted members, read with pauses: fetched in pieces, ahead of time where told to.
+    """A seek block's wanted members, read with pauses and fetched in pieces, in a pool's threads.
 
     Args:
         archive: the archive.
         block: number of the seek point.
         spans: the members, ascending, all beginning in the block.
-        pool: fetches ahead; None to fetch when needed.
+        pool: fetches and decompresses.
     """
 
-    def __init__(
-        self, archive: SeekableArchive, block: int, spans: Sequence[Span], pool: ThreadPoolExecutor | None
-    ) -> None:
+    def __init__(self, archive: SeekableArchive, block: int, spans: Sequence[Span], pool: ThreadPoolExecutor) -> None:
         self._archive, self._spans, self._pool = archive, spans, pool
         start = key_start(archive.index.point(block))
         self._bounds = [start]
@@ -213,31 +213,29 @@ class BlockRun:
         last = archive.index.compressed_end(spans[-1].offset + spans[-1].size)
         guess = archive.guess(spans[-1].offset + spans[-1].size)
         self._bounds += [bound for bound in (guess, last) if bound > self._bounds[-1]]
-        self._futures: dict[int, Future[bytes]] = {}
         self._run = Run(archive, block, self._pieces())
-        self._taken = 0
+        self._latest = threading.Event()
+        self._latest.set()
 
-    def prepare(self, k: int) -> None:
-        """Begin to fetch what the ``k``-th member needs."""
-        if self._pool is None:
-            return
-        span = self._spans[k]
-        end = self._archive.guess(span.offset + span.size)
-        for i, (start, stop) in enumerate(pairwise(self._bounds)):
-            if start < end and i not in self._futures and i >= self._taken:
-                self._futures[i] = self._pool.submit(self._archive.ranges.read, start, stop)
+    def begin(self, k: int) -> Future[bytes]:
+        """Begin to read the ``k``-th member; ``k`` rises from call to call."""
+        earlier, self._latest = self._latest, threading.Event()
+        return self._pool.submit(self._take, self._spans[k], earlier, self._latest)
 
-    def take(self, k: int) -> bytes:
-        """The ``k``-th member's content; ``k`` rises from call to call."""
-        return self._run.take(self._spans[k])
+    def _take(self, span: Span, earlier: threading.Event, done: threading.Event) -> bytes:
+        earlier.wait()  # it was begun before, so that the pool's queue had it before this one
+        try:
+            return self._run.take(span)
+        finally:
+            done.set()
 
     def _pieces(self) -> Iterator[bytes]:
-        for i, (start, stop) in enumerate(pairwise(self._bounds)):
-            self._taken = i + 1
-            future = self._futures.pop(i, None)
-            piece = memoryview(self._archive.ranges.read(start, stop) if future is None else future.result())
-            for at in range(0, len(piece), SLICE_BYTES):
-                yield bytes(piece[at : at + SLICE_BYTES])
+        for start, stop in pairwise(self._bounds):
+            piece = memoryview(self._archive.ranges.read(start, stop))
+            slices = deque(bytes(piece[at : at + SLICE_BYTES]) for at in range(0, len(piece), SLICE_BYTES))
+            del piece  # what is left of it while the block waits is a slice or two
+            while slices:
+                yield slices.popleft()
 
 
 def spans_of(members: pa.Table) -> list[Span]:

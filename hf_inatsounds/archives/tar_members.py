@@ -59,7 +59,8 @@ def read_members(stream: Forward, where: str, rows: list[Row], enough: Callable[
     """
     base = stream.position
     try:
-        archive: Any = tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
+        options: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}  # names as forward.py has them
+        archive: Any = tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES, tarinfo=_Member, **options)  # type: ignore[call-overload]  # noqa: SIM115
         for member in archive:
             archive.members.clear()  # tarfile would keep every header that it met
             end = base + member.offset_data

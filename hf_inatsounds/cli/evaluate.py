@@ -3,6 +3,7 @@
 Examples:
   hf-inatsounds evaluate runs/ast --source path/to/archives --split test
   hf-inatsounds evaluate runs/ast --source path/to/archives --split validation --stride 0.5 --json
+  hf-inatsounds evaluate runs/ast --source path/to/archives --split test --geo-prior prior.safetensors
 """
 
 from __future__ import annotations
@@ -25,16 +26,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
+    parser.add_argument("--processes", type=int, default=1, help="that score side by side (default: 1)")
+    parser.add_argument(
+        "--classes", default="present", choices=("present", "evaluated", "all"),
+        help="that take part in the softmax and are kept (default: present, the authors' protocol)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--geo-prior", help="range prior to report with and without: a fitted one, or a SINR checkpoint"
+    )
+    parser.add_argument(
+        "--geo-mode",
+        choices=("mask", "soft"),
+        help="how it is combined (default: mask for SINR, soft for a fitted one)",
+    )
+    parser.add_argument("--geo-threshold", type=float, default=0.1, help="presence that a mask asks for (default: 0.1)")
+    parser.add_argument("--geo-weight", type=float, default=1.0, help="exponent of the soft combination (default: 1)")
+    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap intervals (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--no-report", action="store_true", help="no report.html and plots")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Evaluate, and print the table."""
+    """Evaluate, write the report, and print the table."""
     hush_libraries()
-    from hf_inatsounds.evaluation import evaluate, split_info
+    from hf_inatsounds.errors import InatSoundsError
+    from hf_inatsounds.evaluation import Bootstrap, GeoChoice, evaluate, split_info
     from hf_inatsounds.models import load_classifier
-    from hf_inatsounds.reports import results_text
+    from hf_inatsounds.reports import results_text, write_report
+    from hf_inatsounds.scoring import FileScores
     from hf_inatsounds.windows import chosen_window
 
+    if min(arguments.processes, arguments.batch_size) < 1:
+        raise InatSoundsError("bad value", where="--processes, --batch-size", expected="at least 1")
+    geo = None
+    try:
+        bootstrap = Bootstrap(arguments.resamples, arguments.seed)
+        if arguments.geo_prior:
+            weights = {"threshold": arguments.geo_threshold, "weight": arguments.geo_weight}
+            geo = GeoChoice(arguments.geo_prior, arguments.geo_mode, **weights)
+    except ValueError as error:
+        raise InatSoundsError("bad value", where="--resamples, --seed, --geo-*", found=error) from error
     info = split_info(arguments.source, arguments.name, arguments.split, arguments.index)
     classifier = load_classifier(arguments.model)
     window = chosen_window(classifier.window, arguments.window, arguments.stride)
@@ -46,8 +77,17 @@ def run(arguments: argparse.Namespace) -> None:
         window=window,
         checkpoint=arguments.model,
         batch_size=arguments.batch_size,
+        scored=arguments.classes,
+        processes=arguments.processes,
+        geo=geo,
+        bootstrap=bootstrap,
         quiet=arguments.quiet,
     )
+    made = "scores.parquet, windows.parquet, results.json"
+    if not arguments.no_report:
+        write_report(out, results, FileScores.load(out, ["mean"]))
+        made += ", report.html"
     show(results, results_text(results), as_json=arguments.json)
-    note(f"\nwrote {out}/scores.parquet, windows.parquet, results.json\nnext: hf-inatsounds card {arguments.model}",
-         quiet=arguments.quiet)  # fmt: skip
+    beside = out.resolve().parent == Path(arguments.model).resolve()  # where card looks
+    following = f"\nnext: hf-inatsounds card {arguments.model}" if beside else ""
+    note(f"\nwrote {out}/{made}{following}", quiet=arguments.quiet)

@@ -18,8 +18,12 @@ COMMANDS = {
     "index": "build the seek index of the archives",
     "train": "fine-tune by a recipe",
     "evaluate": "score a split by the paper's protocol",
+    "benchmark": "judge a model on a downstream suite: zero-shot, probes, fine-tuning",
+    "compare": "runs side by side, with intervals of their differences",
+    "geo-prior": "fit a range prior from the places of recordings",
     "card": "render the model card from results.json",
     "predict": "species in recordings of any length",
+    "embed": "embeddings of recordings, window by window, as Parquet",
 }
 
 
@@ -34,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        module = importlib.import_module(f"hf_inatsounds.cli.{name}")
+        module = importlib.import_module(f"hf_inatsounds.cli.{name.replace('-', '_')}")
         command = commands.add_parser(
             name,
             help=summary,

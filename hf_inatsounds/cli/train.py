@@ -2,8 +2,12 @@
 
 Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/ast
+  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --dry-run
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves
+  hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
+  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
+  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume
+  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
       train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
 """
@@ -12,16 +16,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_inatsounds.cli.output import hush_libraries, show
+from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import RecipeError
+
+if TYPE_CHECKING:
+    from hf_inatsounds.training.arguments import Recipe
+
+_FLAGS = ("json", "quiet", "resume", "dry-run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("recipe", help="YAML file; train/recipes has some")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="print what the run would do; nothing is written")
     parser.add_argument(
         "keys",
         nargs=argparse.REMAINDER,
@@ -37,23 +47,82 @@ def run(arguments: argparse.Namespace) -> None:
     flags, keys = split_flags(arguments.keys)
     recipe = read_recipe(arguments.recipe, keys)
     hush_libraries()
+    as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
+    if arguments.dry_run or "dry-run" in flags:
+        _dry_run(recipe, as_json)
+        return
     from hf_inatsounds.reports import summarise
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=arguments.quiet or "quiet" in flags)
-    best = found["best"]
-    reached = f"best validation mAP {best['map']:.3f} after epoch {best['epoch']:g}" if best else "no validation"
+    found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
+    if not found["main_process"]:
+        return
+    best, final = found["best"], found["final"]
+    reached = (
+        f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
+        if best
+        else "no validation"
+    )
+    if best and final and final["map"] != best["map"]:
+        reached += f", {final['map']:.3f} on the full split"
+    following = f"evaluate {recipe.out} --source {recipe.source} --split {_evaluated(recipe)}"
+    if recipe.objective == "contrastive":
+        following = f"train RECIPE.yaml --model {recipe.out} --source {recipe.source} --out FINE_TUNED"
     lines = [
         f"{recipe.out}: {reached}; {found['steps']} steps in {found['seconds']:.0f} s",
         f"recordings: {summarise(found['defects'])} (named in {Path(recipe.out) / 'report.md'})",
-        f"next: hf-inatsounds evaluate {recipe.out} --source {recipe.source} --split {recipe.validation_split}",
+        f"next: hf-inatsounds {following}",
     ]
-    if found["main_process"]:
-        show({"out": recipe.out, **found}, "\n".join(lines), as_json=arguments.json or "json" in flags)
+    if recipe.push_to_hub:
+        found["pushed"] = _push(recipe, quiet)
+        lines[-1] = f"pushed: {found['pushed']}"
+    show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
+
+
+def _evaluated(recipe: Recipe) -> str:
+    """The split to evaluate a finished run on."""
+    return "test" if recipe.validation_split == "none" else recipe.validation_split
+
+
+def _dry_run(recipe: Recipe, as_json: bool) -> None:
+    from hf_inatsounds.training.arguments import recipe_yaml
+    from hf_inatsounds.training.setup import dry_run
+
+    found = dry_run(recipe)
+    space, shapes = found["label_space"], found["first_batch"]
+    lines = [
+        recipe_yaml(recipe),
+        f"model: {found['architecture']}, {found['parameters']:,} parameters "
+        f"({found['trainable_parameters']:,} of them trained), {found['weights_bytes'] / 1e6:.1f} MB of weights",
+        f"label space: {space['classes']:,} classes, {space['with_training_recordings']:,} of them in the "
+        f"{recipe.train_split} split, {space['evaluated']:,} evaluated, {space['validated']:,} validated",
+        f"steps: {found['steps']:,} of {found['examples_a_step']} recordings, {found['steps_an_epoch']:,} an epoch of "
+        f"{found['recordings']:,} recordings ({found['hours']:.2f} h)",
+        "first batch: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items()),
+    ]
+    show(found, "\n".join(lines), as_json=as_json)
+
+
+def _push(recipe: Recipe, quiet: bool) -> str:
+    """Evaluate the validation split, whose numbers the card quotes, and upload the run."""
+    from hf_inatsounds.evaluation import evaluate, split_info
+    from hf_inatsounds.model_hub import push_model
+    from hf_inatsounds.models import load_classifier
+
+    out = Path(recipe.out)
+    note(f"evaluating the {recipe.validation_split} split for the card", quiet=quiet)
+    info = split_info(recipe.source, recipe.name, recipe.validation_split, recipe.index)
+    classifier = load_classifier(out)
+    folder = out / f"evaluation-{recipe.validation_split}"
+    evaluate(
+        classifier, info, folder, window=classifier.window, checkpoint=recipe.out,
+        batch_size=recipe.eval_batch_size, quiet=quiet,
+    )  # fmt: skip
+    return push_model(out, recipe.push_to_hub, public=recipe.hub_public)
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
-    """Flags without a value (json, quiet, resume) and recipe keys with one.
+    """Flags without a value (json, quiet, resume, dry-run) and recipe keys with one.
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})
@@ -71,7 +140,7 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
         if not word.startswith("--"):
             raise RecipeError("not a flag", where="command line", found=repr(word), expected="--key value")
         key, given, value = word[2:].partition("=")
-        if key in ("json", "quiet", "resume") and not given:
+        if key in _FLAGS and not given:
             flags.add(key)
             continue
         if not given:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
-from transformers.audio_utils import mel_filter_bank
+from torch.nn import functional
 
-from hf_inatsounds.frontends.base import Frontend, check_batch
-
-FRAME_SAMPLES = 400
-HOP_SAMPLES = 160
-FFT_SAMPLES = 512
-PREEMPHASIS = 0.97
-MEL_FLOOR = 1.192092955078125e-07
-"""Smallest mel energy, 2**-23 (Kaldi's), as ASTFeatureExtractor has it."""
+from hf_inatsounds.frontends.base import Frontend, InputLayout, Precision, check_batch, check_precision
+from hf_inatsounds.frontends.blocks import bands_of
+from hf_inatsounds.frontends.filterbank import (
+    frame_count,
+    frame_counts,
+    kaldi_mel,
+    log_mel_energy,
+)
 
 
 class AstFrontend(Frontend):
@@ -32,9 +31,13 @@ class AstFrontend(Frontend):
         do_normalize: whether to apply mean and std.
         mean: mean of the log-mel values.
         std: their standard deviation.
+        precision: of the spectrum; "float32" is for GPUs without a quick float64, and up to 1.2e-3 off on real
+            recordings (decision 0002).
 
     Source: transformers.ASTFeatureExtractor, the path without torchaudio.
     """
+
+    layout = InputLayout("input_values", time_axis=1, frequency_axis=2)
 
     def __init__(
         self,
@@ -45,31 +48,23 @@ class AstFrontend(Frontend):
         do_normalize: bool = True,
         mean: float = -4.2677393,
         std: float = 4.5689974,
+        precision: Precision = "float64",
     ) -> None:
         super().__init__()
+        check_precision(precision)
         self.sampling_rate = sampling_rate
         self.pads_safely = True  # features are padded, not waveforms
         self.num_mel_bins = num_mel_bins
         self.max_length = max_length
         self.offset = float(mean) if do_normalize else 0.0
         self.scale = 2.0 * float(std) if do_normalize else 1.0
-        with warnings.catch_warnings():  # 128 bands of 257 bins leave the lowest ones empty, in AST as published
-            warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
-            mel = mel_filter_bank(
-                num_frequency_bins=FFT_SAMPLES // 2 + 1,
-                num_mel_filters=num_mel_bins,
-                min_frequency=20,
-                max_frequency=sampling_rate // 2,
-                sampling_rate=sampling_rate,
-                norm=None,
-                mel_scale="kaldi",
-                triangularize_in_mel_space=True,
-            )
+        self.precision: Precision = precision
         self.mel: torch.Tensor
-        self.register_buffer("mel", torch.from_numpy(mel).float(), persistent=False)
+        self.register_buffer("mel", kaldi_mel(sampling_rate, num_mel_bins), persistent=False)
+        self._bands = bands_of(self.mel[0])
 
     @classmethod
-    def from_feature_extractor(cls, feature_extractor: Any) -> AstFrontend:
+    def from_feature_extractor(cls, feature_extractor: Any, *, precision: Precision = "float64") -> AstFrontend:
         """The frontend that equals ``feature_extractor`` (an ``ASTFeatureExtractor``) to 1e-4."""
         return cls(
             feature_extractor.sampling_rate,
@@ -78,6 +73,7 @@ class AstFrontend(Frontend):
             do_normalize=feature_extractor.do_normalize,
             mean=feature_extractor.mean,
             std=feature_extractor.std,
+            precision=precision,
         )
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -94,38 +90,13 @@ class AstFrontend(Frontend):
             ValueError: if the shapes do not fit each other.
         """
         check_batch(waveforms, lengths)
-        n_frames = min(1 + (waveforms.shape[1] - FRAME_SAMPLES) // HOP_SAMPLES, self.max_length)
-        shape = (waveforms.shape[0], self.max_length, self.num_mel_bins)
-        log_mel = torch.zeros(shape, dtype=torch.float32, device=waveforms.device)
-        if n_frames > 0:
-            heard = waveforms[:, : FRAME_SAMPLES + (n_frames - 1) * HOP_SAMPLES]
-            log_mel[:, :n_frames] = self._energy(heard).clamp_min(MEL_FLOOR).log()
-        filled = (lengths - FRAME_SAMPLES).div(HOP_SAMPLES, rounding_mode="floor") + 1  # (B,) frames
+        n_frames = min(frame_count(waveforms.shape[1]), self.max_length)
+        log_mel = log_mel_energy(waveforms, n_frames, self.mel, self.precision, lengths=lengths, bands=self._bands)
+        if n_frames < self.max_length:
+            log_mel = functional.pad(log_mel, (0, 0, 0, self.max_length - n_frames))
         index = torch.arange(self.max_length, device=waveforms.device)
-        padding = index[None, :] >= filled[:, None]
-        log_mel = log_mel.masked_fill(padding[:, :, None], 0.0)
-        return (log_mel - self.offset) / self.scale
-
-    def _energy(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Mel energies (B, frames, num_mel_bins) of all whole frames.
-
-        In float64, as the extractor: beside a loud low tone float32 loses the quiet bands, and was measured
-        7e-4 off on real recordings as a matrix product, 1e-3 as an FFT; on a CPU float64 costs an eighth more.
-        MPS has no float64.
-        """
-        kind = torch.float32 if waveforms.device.type == "mps" else torch.float64
-        with torch.autocast(waveforms.device.type, enabled=False):
-            samples = waveforms.to(kind)
-            emphasised = samples.clone()
-            emphasised[:, 1:] -= PREEMPHASIS * samples[:, :-1]
-            # A frame's mean is taken away before pre-emphasis, which leaves 1 - a of it. Its first sample, whose
-            # predecessor is another frame's, does not matter: the window is 0 there.
-            mean = samples.unfold(1, FRAME_SAMPLES, HOP_SAMPLES).mean(-1, keepdim=True)
-            frames = emphasised.unfold(1, FRAME_SAMPLES, HOP_SAMPLES) - (1.0 - PREEMPHASIS) * mean
-            window = torch.hann_window(FRAME_SAMPLES, periodic=False, dtype=kind, device=samples.device)
-            spectrum = torch.fft.rfft(frames * window, FFT_SAMPLES)
-            power = spectrum.real.square() + spectrum.imag.square()
-            return (power @ self.mel.to(kind)).float()
+        padding = index[None, :] >= frame_counts(lengths)[:, None]
+        return log_mel.masked_fill_(padding[:, :, None], 0.0).sub_(self.offset).div_(self.scale)
 
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"input_values": (B, max_length, num_mel_bins)}``."""

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal, get_args
+
 import torch
 from torch import nn
 
-from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.errors import CheckpointError, RecipeError
+
+Precision = Literal["float64", "float32"]
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """Where a frontend's main output has time and frequency: what masks and mixtures on the device go by.
+
+    Attributes:
+        name: the model's keyword argument.
+        time_axis: its axis of frames; None for waveforms, which have no spectrogram to mask.
+        frequency_axis: its axis of bands; None for waveforms.
+
+    >>> InputLayout("input_values", time_axis=1, frequency_axis=2).name
+    'input_values'
+    """
+
+    name: str
+    time_axis: int | None = None
+    frequency_axis: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.time_axis is None) != (self.frequency_axis is None):
+            raise ValueError(f"both axes or none; got time {self.time_axis}, frequency {self.frequency_axis}")
 
 
 class Frontend(nn.Module):
@@ -20,6 +47,9 @@ class Frontend(nn.Module):
 
     pads_safely: bool
     """Whether waveforms of different lengths may share a batch without changing the model's output."""
+
+    layout: InputLayout
+    """Which of ``model_inputs`` is the spectrogram or waveform, and its axes."""
 
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model's ``forward``.
@@ -45,10 +75,23 @@ def check_batch(waveforms: torch.Tensor, lengths: torch.Tensor) -> None:
         raise ValueError(f"lengths must have shape ({waveforms.shape[0]},), one a waveform; got {tuple(lengths.shape)}")
 
 
-def unknown_extractor(feature_extractor: object) -> CheckpointError:
+def spectrum_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """What a spectrum is computed in; MPS has no float64.
+
+    >>> spectrum_dtype("float64", torch.device("cpu"))
+    torch.float64
+    """
+    return torch.float32 if precision == "float32" or device.type == "mps" else torch.float64
+
+
+def check_precision(precision: str) -> None:
+    """Raise RecipeError unless ``precision`` is float64 or float32."""
+    if precision not in get_args(Precision):
+        raise RecipeError("unknown precision", where="precision", found=repr(precision), expected="float64 or float32")
+
+
+def unknown_extractor(feature_extractor: object, known: str) -> CheckpointError:
     """The error for a feature extractor that no frontend stands for."""
     return CheckpointError(
-        "no frontend for this checkpoint's feature extractor",
-        found=type(feature_extractor).__name__,
-        expected="ASTFeatureExtractor or Wav2Vec2FeatureExtractor",
+        "no frontend for this checkpoint's feature extractor", found=type(feature_extractor).__name__, expected=known
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hf_inatsounds.frontends.base import Frontend, check_batch
+from hf_inatsounds.frontends.base import Frontend, InputLayout, check_batch
 
 VARIANCE_FLOOR = 1e-7
 """Added to the variance before the root, as Wav2Vec2FeatureExtractor does."""
@@ -28,6 +28,8 @@ class WaveformFrontend(Frontend):
 
     Source: transformers.Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm.
     """
+
+    layout = InputLayout("input_values")
 
     def __init__(
         self,
@@ -69,6 +71,8 @@ class WaveformFrontend(Frontend):
         """
         check_batch(waveforms, lengths)
         waveforms = waveforms.float()
+        if waveforms.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self._row_by_row(waveforms, lengths)
         real = self._real(waveforms, lengths)
         if self.do_normalize:
             count = lengths.clamp_min(1)[:, None]
@@ -77,6 +81,20 @@ class WaveformFrontend(Frontend):
             variance = centred.square().sum(1, keepdim=True) / count
             waveforms = centred / (variance + VARIANCE_FLOOR).sqrt()
         return waveforms.masked_fill(~real, self.padding_value)
+
+    def _row_by_row(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The same on a CPU: a row fits its cache, and padding is not looked at."""
+        made = torch.empty_like(waveforms)
+        for row, waveform, length in zip(made, waveforms, lengths.tolist(), strict=True):
+            heard = waveform[:length]
+            if self.do_normalize and length:
+                mean = heard.mean()
+                heard = torch.sub(heard, mean, out=row[:length])
+                heard.mul_(1 / (torch.dot(heard, heard) / length + VARIANCE_FLOOR).sqrt())
+            else:
+                row[:length] = heard
+            row[length:] = self.padding_value
+        return made
 
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"input_values": (B, T)}``, with ``"attention_mask": (B, T) int32`` where the extractor makes one."""

@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_k_accuracy, true_places
-from hf_inatsounds.metrics.protocols import aggregate, file_metrics, inatsounds_metrics, softmax
-from hf_inatsounds.metrics.ranking import average_precision, f1_max, roc_auc
+from hf_inatsounds.metrics.bootstrap import Replicates, bootstrap, centred_interval, resample_weights
+from hf_inatsounds.metrics.calibration import (
+    Reliability,
+    binary_brier_score,
+    brier_score,
+    expected_calibration_error,
+    reliability_curve,
+)
+from hf_inatsounds.metrics.multilabel import label_ranking_average_precision, t1_accuracy
+from hf_inatsounds.metrics.pooling import FilePool, aggregate, softmax
+from hf_inatsounds.metrics.protocols import (
+    PROTOCOLS,
+    Protocol,
+    file_metrics,
+    inatsounds_metrics,
+    multilabel_metrics,
+    present_ranking,
+)
+from hf_inatsounds.metrics.ranking import RankingMetrics, average_precision, f1_max, ranking_metrics, roc_auc
+from hf_inatsounds.metrics.thresholds import rows_of_labels, rows_of_targets
 
 __all__ = [
+    "PROTOCOLS",
+    "FilePool",
+    "Protocol",
+    "RankingMetrics",
+    "Reliability",
+    "Replicates",
     "aggregate",
     "average_precision",
+    "binary_brier_score",
+    "bootstrap",
+    "brier_score",
+    "centred_interval",
+    "expected_calibration_error",
     "f1_max",
     "file_metrics",
     "inatsounds_metrics",
+    "label_ranking_average_precision",
+    "multilabel_metrics",
+    "present_ranking",
+    "ranking_metrics",
+    "reliability_curve",
+    "resample_weights",
     "roc_auc",
+    "rows_of_labels",
+    "rows_of_targets",
     "softmax",
+    "t1_accuracy",
     "taxon_accuracy",
     "top_k_accuracy",
     "true_places",

@@ -71,13 +71,27 @@ def taxon_accuracy(predictions: Array, labels: Array, ranks: Sequence[Any]) -> d
 
     Source: cvl-umass/iNatSounds ("taxa_<rank>(<n>)_acc").
     """
-    names = [tuple(entry[rank] for rank in RANKS) if isinstance(entry, dict) else tuple(entry) for entry in ranks]
     accuracy = {}
-    for depth, rank in enumerate(RANKS, start=1):
-        lineages: dict[tuple[str, ...], int] = {}
-        taxon = np.array([lineages.setdefault(lineage[:depth], len(lineages)) for lineage in names])
+    for rank, taxon in zip(RANKS, lineage_groups(ranks), strict=True):
         accuracy[rank] = _group_mean(taxon[predictions] == taxon[labels], taxon[labels])
     return accuracy
+
+
+def lineage_groups(ranks: Sequence[Any]) -> list[Array]:
+    """For each rank the taxon of each class, (C,) int: classes of one taxon share the whole lineage down to it.
+
+    Args:
+        ranks: C entries, each the seven names in the order of ``RANKS`` or a mapping with them as keys.
+
+    >>> [groups.tolist() for groups in lineage_groups([("A", "B", "C", "D", "E", "F", x) for x in "gh"])][-2:]
+    [[0, 0], [0, 1]]
+    """
+    names = [tuple(entry[rank] for rank in RANKS) if isinstance(entry, dict) else tuple(entry) for entry in ranks]
+    found = []
+    for depth in range(1, len(RANKS) + 1):
+        lineages: dict[tuple[str, ...], int] = {}
+        found.append(np.array([lineages.setdefault(lineage[:depth], len(lineages)) for lineage in names]))
+    return found
 
 
 def _group_mean(hits: Array, groups: Array) -> float:

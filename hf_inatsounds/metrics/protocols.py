@@ -1,72 +1,111 @@
-"""The iNatSounds protocol: window logits → file-level scores → the paper's numbers."""
+"""Protocols: which policy a benchmark's numbers stand on, and the numbers themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_k_accuracy, true_places
-from hf_inatsounds.metrics.ranking import average_precision, f1_max, roc_auc
+from hf_inatsounds.metrics.multilabel import NoCall, checked, label_ranking_average_precision, t1_accuracy
+from hf_inatsounds.metrics.pooling import FilePool, softmax
+from hf_inatsounds.metrics.ranking import Absent, RankingMetrics, ranking_metrics, with_policy
+from hf_inatsounds.metrics.thresholds import rows_of_labels, rows_of_targets
 
-Aggregation = Literal["mean", "max", "window"]
+Aggregation = Literal["mean", "max", "log_mean_exp", "window"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def softmax(logits: Array, *, only: Array | None = None) -> Array:
-    """Softmax over the last axis, in float64.
+@dataclass(frozen=True)
+class Protocol:
+    """What a benchmark does where conventions differ.
 
-    Args:
-        logits: (…, C).
-        only: classes that take part; others score 0. None for all.
-
-    Returns:
-        (…, C), rows summing to 1.
-
-    >>> softmax(np.array([0.0, 0.0, 9.0]), only=np.array([0, 1]))
-    array([0.5, 0.5, 0. ])
+    Attributes:
+        name: of the preset.
+        absent: what a class without a positive gives to mAP, cmAP and F1-max: "ignore", "zero" or "error".
+        absent_auc: the same for ROC-AUC, where a class without a negative counts as absent too.
+        no_call: items without a label in the class metrics: "negative" keeps them as negatives of every class,
+            "drop" leaves them out.
+        no_call_top1: the same in T1-accuracy, "drop" or "miss".
+        source: where the policy is from.
     """
-    logits = np.asarray(logits, dtype=np.float64)
-    if only is not None:
-        masked = np.full_like(logits, -np.inf)
-        masked[..., only] = logits[..., only]
-        logits = masked
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    scores: Array = exponents / exponents.sum(axis=-1, keepdims=True)
-    return scores
+
+    name: str
+    absent: Absent = "ignore"
+    absent_auc: Absent = "ignore"
+    no_call: Literal["negative", "drop"] = "negative"
+    no_call_top1: NoCall = "drop"
+    source: str = ""
+
+    def policy(self) -> dict[str, str]:
+        """The policies by name: what a reported number must come with."""
+        keys = ("absent", "absent_auc", "no_call", "no_call_top1")
+        return {"protocol": self.name, **{key: str(getattr(self, key)) for key in keys}}
 
 
-def aggregate(window_scores: Array, file_index: Array, n_files: int, aggregation: Literal["mean", "max"]) -> Array:
-    """File-level scores: mean or maximum over each file's windows.
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("inatsounds", source="cvl-umass/iNatSounds: means over the classes that the split holds"),
+        Protocol("birdset", source="DBD-research-group/BirdSet with torchmetrics before its change: absent left out"),
+        Protocol(
+            "birdset-zero", absent="zero", absent_auc="zero",
+            source="DBD-research-group/BirdSet with torchmetrics since its change: absent classes average in as 0",
+        ),
+        Protocol("beans", absent="zero", source="earthspecies/beans: a class without a positive has AP 0, averaged in"),
+        Protocol("birb", source="google-research/perch: absent classes are left out"),
+    )
+}  # fmt: skip
+"""Preset → policy."""
+
+
+def multilabel_metrics(scores: Array, targets: Array, protocol: Protocol | str) -> dict[str, Any]:
+    """Metrics of items with any number of labels, by a protocol's policy.
 
     Args:
-        window_scores: (W, C).
-        file_index: (W,) int, the file of each window, in [0, n_files); any order.
-        n_files: F.
-        aggregation: "mean" (the headline) or "max".
+        scores: (N, C) real, no NaN.
+        targets: (N, C) bool.
+        protocol: a policy, or the name of a preset.
 
     Returns:
-        (F, C) float64.
+        ``{"cmap", "f1_max", "roc_auc", "t1_accuracy", "lrap", "policy", "items", "no_call_items",
+        "absent_classes"}``: cmap is the macro average precision, the number that BEANS calls mAP.
 
     Raises:
-        ValueError: if a file has no window.
+        ValueError: if shapes do not fit, a score is NaN, or the policy is "error" and a class is absent.
 
-    >>> aggregate(np.array([[0.2, 0.8], [0.4, 0.6]]), np.array([0, 0]), 1, "mean").round(2)
-    array([[0.3, 0.7]])
+    >>> found = multilabel_metrics(np.array([[0.9, 0.1], [0.2, 0.3]]), np.array([[True, False]] * 2), "beans")
+    >>> found["cmap"], found["absent_classes"]
+    (0.5, 1)
     """
-    counts = np.bincount(file_index, minlength=n_files)
-    if len(counts) > n_files or (counts == 0).any():
-        found = f"file {len(counts) - 1}" if len(counts) > n_files else f"no window of file {int(np.argmin(counts))}"
-        raise ValueError(f"file_index must name each of {n_files} files; got {found}")
-    order = np.argsort(file_index, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    operation = np.add if aggregation == "mean" else np.maximum
-    files: Array = operation.reduceat(np.asarray(window_scores, dtype=np.float64)[order], starts, axis=0)
-    return files / counts[:, None] if aggregation == "mean" else files
+    chosen = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
+    scores, targets = checked(scores, targets)
+    silent = ~targets.any(axis=1)
+    kept = slice(None) if chosen.no_call == "negative" else ~silent
+    ranking = ranking_metrics(scores[kept], rows_of_targets(targets[kept]))
+    return {
+        "cmap": mean(with_policy(ranking.average_precision, chosen.absent)),
+        "f1_max": mean(with_policy(ranking.f1_max, chosen.absent)),
+        "roc_auc": mean(with_policy(ranking.roc_auc, chosen.absent_auc)),
+        "t1_accuracy": t1_accuracy(scores, targets, no_call=chosen.no_call_top1),
+        "lrap": label_ranking_average_precision(scores, targets, no_call="drop"),
+        "policy": chosen.policy(),
+        "items": len(scores),
+        "no_call_items": int(silent.sum()),
+        "absent_classes": int((~targets.any(axis=0)).sum()),
+    }
 
 
-def file_metrics(scores: Array, labels: Array, *, present: Array, ranks: Sequence[Any] | None = None) -> dict[str, Any]:
+def file_metrics(
+    scores: Array,
+    labels: Array,
+    *,
+    present: Array,
+    ranks: Sequence[Any] | None = None,
+    ranking: RankingMetrics | None = None,
+) -> dict[str, Any]:
     """The paper's numbers from scores of items with one label each.
 
     mAP, F1-max and ROC-AUC are unweighted means over the ``present`` classes; a class of them without an
@@ -77,6 +116,7 @@ def file_metrics(scores: Array, labels: Array, *, present: Array, ranks: Sequenc
         labels: (N,) int in [0, C).
         present: classes that the split holds.
         ranks: C lineages, as :func:`taxon_accuracy` takes them; None leaves ``taxon_accuracy`` out.
+        ranking: of the present classes, where it is known already.
 
     Returns:
         ``{"map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average", "top5_class_average",
@@ -92,12 +132,13 @@ def file_metrics(scores: Array, labels: Array, *, present: Array, ranks: Sequenc
         if len(ids) == 0 or ids.min() < 0 or ids.max() >= scores.shape[1]:
             found = f"{ids.min()} … {ids.max()}" if len(ids) else "none"
             raise ValueError(f"{name} must be classes in [0, {scores.shape[1]}); got {found}")
-    columns, targets = scores[:, present], labels[:, None] == present[None, :]
+    if ranking is None:
+        ranking = present_ranking(scores, labels, present)
     places = true_places(scores, labels)
     metrics: dict[str, Any] = {
-        "map": _mean(average_precision(columns, targets)),
-        "f1_max": _mean(f1_max(columns, targets)),
-        "roc_auc": _mean(roc_auc(columns, targets)),
+        "map": mean(ranking.average_precision),
+        "f1_max": mean(ranking.f1_max),
+        "roc_auc": mean(ranking.roc_auc),
         "top1": top_k_accuracy(places, labels, 1),
         "top5": top_k_accuracy(places, labels, 5),
         "top1_class_average": top_k_accuracy(places, labels, 1, class_average=True),
@@ -106,6 +147,12 @@ def file_metrics(scores: Array, labels: Array, *, present: Array, ranks: Sequenc
     if ranks is not None:
         metrics["taxon_accuracy"] = taxon_accuracy(scores.argmax(axis=1), labels, ranks)
     return metrics
+
+
+def present_ranking(scores: Array, labels: Array, present: Array) -> RankingMetrics:
+    """Ranking metrics of the ``present`` columns of ``scores`` (N, C), one label an item."""
+    whole = np.array_equal(present, np.arange(scores.shape[1]))
+    return ranking_metrics(scores if whole else scores[:, present], rows_of_labels(labels, present))
 
 
 def inatsounds_metrics(
@@ -125,7 +172,7 @@ def inatsounds_metrics(
         labels: (F,) int, the class of each file.
         present: classes that the split holds.
         ranks: C lineages (seven names each, or mappings with the ranks as keys); None leaves them out.
-        aggregation: "mean" or "max" over a file's windows, or "window": each window is an item.
+        aggregation: "mean", "max" or "log_mean_exp" over a file's windows, or "window": each window is an item.
 
     Returns:
         As :func:`file_metrics`.
@@ -140,15 +187,21 @@ def inatsounds_metrics(
         raise ValueError(
             f"window_logits must be (W, C) and file_index (W,); got {window_logits.shape} and {file_index.shape}"
         )
-    if aggregation not in ("mean", "max", "window"):
-        raise ValueError(f'aggregation must be "mean", "max" or "window"; got {aggregation!r}')
-    scores = softmax(window_logits)
+    if aggregation not in ("mean", "max", "log_mean_exp", "window"):
+        raise ValueError(f'aggregation must be "mean", "max", "log_mean_exp" or "window"; got {aggregation!r}')
     if aggregation == "window":
-        return file_metrics(scores, labels[file_index], present=present, ranks=ranks)
-    files = aggregate(scores, file_index, len(labels), aggregation)
-    return file_metrics(files, labels, present=present, ranks=ranks)
+        return file_metrics(softmax(window_logits), labels[file_index], present=present, ranks=ranks)
+    if len(file_index) and not 0 <= file_index.min() <= file_index.max() < len(labels):
+        raise ValueError(f"file_index must name each of {len(labels)} files; got file {int(file_index.max())}")
+    pool = FilePool(len(labels), window_logits.shape[1])
+    pool.add(window_logits, file_index)
+    return file_metrics(pool.scores()[aggregation], labels, present=present, ranks=ranks)
 
 
-def _mean(values: Array) -> float:
-    """Mean over the classes that have a value."""
+def mean(values: Array) -> float:
+    """Mean over the classes that have a value; NaN where none has.
+
+    >>> mean(np.array([0.5, np.nan]))
+    0.5
+    """
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from hf_inatsounds.metrics.thresholds import Counts, counts, each_class, rows_of_targets
+
 Absent = Literal["ignore", "zero", "error"]
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class RankingMetrics(NamedTuple):
+    """Of each class, (C,) float64; NaN where a class has no positive (for ROC-AUC: or no negative)."""
+
+    average_precision: Array
+    f1_max: Array
+    roc_auc: Array
 
 
 def average_precision(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array:
@@ -33,7 +43,7 @@ def average_precision(scores: Array, targets: Array, *, absent: Absent = "ignore
     >>> average_precision(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]])).round(4)
     array([0.8333])
     """
-    return _each_class(_average_precision, scores, targets, absent)
+    return with_policy(_of_targets(scores, targets).average_precision, absent)
 
 
 def f1_max(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array:
@@ -55,7 +65,7 @@ def f1_max(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array
     >>> f1_max(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]])).round(4)
     array([0.8])
     """
-    return _each_class(_f1_max, scores, targets, absent)
+    return with_policy(_of_targets(scores, targets).f1_max, absent)
 
 
 def roc_auc(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array:
@@ -77,52 +87,65 @@ def roc_auc(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Arra
     >>> roc_auc(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]]))
     array([0.5])
     """
-    return _each_class(_roc_auc, scores, targets, absent)
+    return with_policy(_of_targets(scores, targets).roc_auc, absent)
 
 
-def _each_class(one: Callable[[Array, Array], float | None], scores: Array, targets: Array, absent: Absent) -> Array:
-    """Apply ``one`` to the cumulative counts of each class; None from it means that the class is absent."""
+def ranking_metrics(scores: Array, rows: Sequence[Array], *, threads: int | None = None) -> RankingMetrics:
+    """All three of each class from one sort.
+
+    Args:
+        scores: (N, C) real, no NaN.
+        rows: rows of the positives of each class, as ``rows_of_targets`` and ``rows_of_labels`` make them.
+        threads: None for one a core.
+
+    Raises:
+        ValueError: if a score is NaN.
+    """
+    if scores.ndim != 2 or len(rows) != scores.shape[1]:
+        raise ValueError(f"scores must be (N, C) with C positives' rows; got {scores.shape} and {len(rows)}")
+    return RankingMetrics(*np.array(each_class(_one, scores, rows, threads=threads)).reshape(-1, 3).T)
+
+
+def with_policy(values: Array, absent: Absent) -> Array:
+    """Values of classes, those of absent ones by the policy.
+
+    >>> with_policy(np.array([0.5, np.nan]), "zero")
+    array([0.5, 0. ])
+    """
+    if absent not in ("ignore", "zero", "error"):
+        raise ValueError(f'absent must be "ignore", "zero" or "error"; got {absent!r}')
+    missing = np.isnan(values)
+    if absent == "error" and missing.any():
+        raise ValueError(f"class {int(np.flatnonzero(missing)[0])} has no positive, or no negative, among the targets")
+    return np.where(missing, 0.0, values) if absent == "zero" else values
+
+
+def _of_targets(scores: Array, targets: Array) -> RankingMetrics:
     scores, targets = np.asarray(scores), np.asarray(targets)
     if scores.ndim != 2 or scores.shape != targets.shape:
         raise ValueError(f"scores and targets must both be (N, C); got {scores.shape} and {targets.shape}")
     if targets.dtype != np.bool_:
         raise ValueError(f"targets must be bool; got {targets.dtype}")
-    if absent not in ("ignore", "zero", "error"):
-        raise ValueError(f'absent must be "ignore", "zero" or "error"; got {absent!r}')
-    values = np.empty(scores.shape[1])
-    for c in range(scores.shape[1]):
-        column = scores[:, c]
+    return ranking_metrics(scores, rows_of_targets(targets))
+
+
+def _one(column: Array, rows: Array) -> tuple[float, float, float]:
+    if len(rows) == 0:
         if np.isnan(column).any():
-            raise ValueError(f"scores of class {c} hold NaN in row {int(np.flatnonzero(np.isnan(column))[0])}")
-        value = one(*_cumulative(column, targets[:, c])) if targets[:, c].any() else None
-        if value is None and absent == "error":
-            raise ValueError(f"class {c} has no positive, or no negative, among {scores.shape[0]} targets")
-        values[c] = value if value is not None else (0.0 if absent == "zero" else np.nan)
-    return values
+            raise ValueError(f"NaN in row {int(np.flatnonzero(np.isnan(column))[0])}")
+        return np.nan, np.nan, np.nan
+    return of_counts(counts(column, rows))
 
 
-def _cumulative(scores: Array, targets: Array) -> tuple[Array, Array]:
-    """Positives and items at or above each distinct score, descending: (n_thresholds,) each."""
-    order = np.argsort(scores)[::-1]
-    ordered = scores[order]
-    last_of_tie = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-    return np.cumsum(targets[order])[last_of_tie], last_of_tie + 1
-
-
-def _average_precision(positives: Array, items: Array) -> float:
-    steps = np.diff(positives, prepend=0)
-    return float((steps * (positives / items)).sum() / positives[-1])
-
-
-def _f1_max(positives: Array, items: Array) -> float:
+def of_counts(found: Counts) -> tuple[float, float, float]:
+    """Average precision, F1-max and ROC-AUC of one class from its counts."""
+    total = found.positives[-1]
+    precision = float((found.hits * (found.positives / found.items)).sum() / total)
     # 2 P R / (P + R) with P = positives / items and R = positives / all
-    return float((2.0 * positives / (items + positives[-1])).max())
-
-
-def _roc_auc(positives: Array, items: Array) -> float | None:
-    negatives = items - positives
-    if negatives[-1] == 0:
-        return None
-    heights = (positives + np.concatenate([[0], positives[:-1]])) / 2.0
-    area = (np.diff(negatives, prepend=0) * heights).sum()
-    return float(area / (positives[-1] * negatives[-1]))
+    best = float((2.0 * found.positives / (found.items + total)).max())
+    negatives = found.n - total
+    if negatives == 0:
+        return precision, best, np.nan
+    tied = found.tied - found.hits
+    below = negatives - (found.items - found.positives)
+    return precision, best, float((found.hits * (below + tied / 2.0)).sum() / (total * negatives))

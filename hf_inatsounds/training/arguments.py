@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.training.checks import check
+from hf_inatsounds.training.typed import typed
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,30 @@ class Recipe:
     """One training run.
 
     Attributes:
-        model: "ast-tiny", "wav2vec2-tiny", a checkpoint folder or a Hub model id.
+        model: a preset ("ast-tiny", "resnet-18" …), a checkpoint folder or a Hub model id.
         config: overrides of the model's config.
         feature_extractor: overrides of its feature extractor.
-        objective: "multiclass" or "multilabel".
+        objective: "multiclass" or "multilabel"; "contrastive" pre-trains an encoder.
+        temperature: of the contrastive loss.
+        projection_size: dimensions in which it compares crops.
         label_smoothing: of the multiclass targets, in [0, 1).
+        loss: "plain", "focal", or, for multilabel, "asymmetric".
+        focal_gamma: of the focal loss; 0 for 2.
+        asymmetry: of the asymmetric loss: gamma_positive, gamma_negative, margin.
+        negative_weight: of the classes that multilabel assumes absent.
+        logit_adjustment: τ of multiclass logit adjustment to a long tail; 0 for none.
+        hierarchy: rank → weight of its loss, beside the species' 1 ({genus: 0.5, family: 0.25}).
+        freeze: "none", "encoder" (all but the head), or the first so many layers.
+        layer_decay: learning rate of a layer, as a share of the next one's.
+        lora_rank: train low-rank changes of this rank instead of the encoder's weights; 0 for all weights.
         source: where the dataset is, as ``load_dataset`` takes it.
         index: where the archives' seek indexes are, as ``load_dataset`` takes it; "" reads them forward.
         name: the dataset's name: "all", a supercategory, "evaluation".
         train_split: split to train on.
         validation_split: split to choose the best checkpoint by; "none" for no validation.
+        sampling: how often recordings are drawn: "natural", each once an epoch; "square-root", "class-balanced",
+            "uniform": classes evened out more and more, an epoch as many draws with replacement.
+        sampling_beta: β of "class-balanced".
         streaming: read the archives as they come instead of preparing Arrow files first.
         shuffle_buffer: recordings in the shuffle buffer while streaming.
         window_s: training crop and evaluation window, in seconds.
@@ -38,28 +54,49 @@ class Recipe:
         max_steps: stop after so many optimiser steps; 0 for ``epochs`` alone.
         batch_size: crops a process and forward pass.
         gradient_accumulation_steps: forward passes an optimiser step.
+        optimizer: "adamw", or "sgd" with Nesterov momentum.
+        momentum: SGD's.
         learning_rate: peak of the schedule.
         scheduler: transformers' name of the schedule after the warm-up.
         warmup_share: share of the steps over which the rate rises.
-        weight_decay: AdamW's.
+        warmup_start_share: the rate at the first step, as a share of the peak.
+        min_learning_rate_share: the rate that "cosine" and "linear" end at, as a share of the peak.
+        weight_decay: AdamW's or SGD's, of all weights but biases and norms.
         max_grad_norm: gradients are clipped to it.
+        ema_decay: of the moving average of the weights that is validated and saved; 0 for the weights themselves.
         gain_db: crops are amplified by up to ± this.
         noise: probability of added noise.
         pitch: probability of a change of speed and pitch.
         shorten: probability of shortening a crop that is a whole recording.
+        waveform_augmentation: audiomentations' transforms after these, each a name and its parameters.
+        crops_per_recording: crops of one recording in a batch, next to each other; an epoch has as many times more.
+        resample_on: "host", in the workers; "device", in batch beside the model; "auto": on the device if it is a GPU.
+        crop_choice: "uniform", or "energy": of three crops the loudest above the rumble.
         frequency_masks: SpecAugment masks in frequency.
         frequency_mask_bins: their greatest width.
         time_masks: SpecAugment masks in time.
         time_mask_frames: their greatest length.
         mixup: probability that a batch is mixed.
         mixup_alpha: λ ~ Beta(alpha, alpha).
+        mixup_level: "input", one λ a batch, as the authors; "waveform", one an example.
+        mixup_targets: "objective" (weighted for multiclass, union for multilabel), "weighted" or "union".
+        validation: "full", all windows of all recordings, or "cheap", the central window of each.
+        validation_recordings: validate during training on so many recordings, drawn once by the seed; 0 for all.
         evaluate_every_epochs: validation after each so many epochs.
+        patience: stop after so many validations without a better mAP; 0 to go on.
+        save_every_steps: a checkpoint after each so many steps, besides those after a validation; 0 for none.
+        log_every_steps: loss and learning rate after each so many steps; 0 for once an epoch, or every 50.
         eval_batch_size: windows a forward pass in validation.
         workers: processes that decode crops.
         bf16: whether to train in bfloat16.
+        fp16: whether to train in float16, with scaled gradients.
+        gradient_checkpointing: activations are computed twice rather than kept: less memory, a third more time.
+        torch_compile: whether the model is compiled.
         seed: of everything that is drawn.
         max_unusable_share: fail when more recordings than this share cannot be decoded.
-        report_to: trackers, "none" or a list of transformers' names.
+        report_to: trackers, "none" or some of tensorboard, trackio, wandb, with commas between.
+        push_to_hub: model id (owner/name) that the finished run goes to, private; "" for nowhere.
+        hub_public: whether that model is public.
         out: run folder.
     """
 
@@ -67,12 +104,25 @@ class Recipe:
     config: dict[str, Any] = field(default_factory=dict)
     feature_extractor: dict[str, Any] = field(default_factory=dict)
     objective: str = "multiclass"
+    temperature: float = 0.1
+    projection_size: int = 128
     label_smoothing: float = 0.0
+    loss: str = "plain"
+    focal_gamma: float = 0.0
+    asymmetry: dict[str, Any] = field(default_factory=dict)
+    negative_weight: float = 1.0
+    logit_adjustment: float = 0.0
+    hierarchy: dict[str, Any] = field(default_factory=dict)
+    freeze: str = "none"
+    layer_decay: float = 1.0
+    lora_rank: int = 0
     source: str = "official"
     index: str = ""
     name: str = "all"
     train_split: str = "train"
     validation_split: str = "validation"
+    sampling: str = "natural"
+    sampling_beta: float = 0.999
     streaming: bool = False
     shuffle_buffer: int = 1000
     window_s: float = 3.0
@@ -81,49 +131,63 @@ class Recipe:
     max_steps: int = 0
     batch_size: int = 16
     gradient_accumulation_steps: int = 1
+    optimizer: str = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
     scheduler: str = "cosine"
     warmup_share: float = 0.1
+    warmup_start_share: float = 0.0
+    min_learning_rate_share: float = 0.0
     weight_decay: float = 0.05
     max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
     gain_db: float = 0.0
     noise: float = 0.0
     pitch: float = 0.0
     shorten: float = 0.0
+    waveform_augmentation: list[Any] = field(default_factory=list)
+    crops_per_recording: int = 1
+    resample_on: str = "auto"
+    crop_choice: str = "uniform"
     frequency_masks: int = 0
     frequency_mask_bins: int = 0
     time_masks: int = 0
     time_mask_frames: int = 0
     mixup: float = 0.0
     mixup_alpha: float = 1.0
+    mixup_level: str = "input"
+    mixup_targets: str = "objective"
+    validation: str = "full"
+    validation_recordings: int = 0
     evaluate_every_epochs: int = 1
+    patience: int = 0
+    save_every_steps: int = 0
+    log_every_steps: int = 0
     eval_batch_size: int = 32
     workers: int = 0
     bf16: bool = False
+    fp16: bool = False
+    gradient_checkpointing: bool = False
+    torch_compile: bool = False
     seed: int = 0
     max_unusable_share: float = 0.05
     report_to: str = "none"
+    push_to_hub: str = ""
+    hub_public: bool = False
     out: str = "run"
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "gradient_accumulation_steps", "evaluate_every_epochs", "eval_batch_size"):
-            self._check(key, getattr(self, key) >= 1, "at least 1")
-        for key in ("max_steps", "workers", "seed", "gain_db", "weight_decay", "label_smoothing"):
-            self._check(key, getattr(self, key) >= 0, "at least 0")
-        for key in ("noise", "pitch", "shorten", "mixup", "warmup_share", "max_unusable_share"):
-            self._check(key, 0.0 <= getattr(self, key) <= 1.0, "a share in [0, 1]")
-        for key in ("learning_rate", "max_grad_norm", "window_s", "mixup_alpha", "shuffle_buffer"):
-            self._check(key, getattr(self, key) > 0, "more than 0")
-        self._check("stride_s", 0 < self.stride_s <= self.window_s, f"in (0, window_s = {self.window_s}]")
-        self._check("objective", self.objective in ("multiclass", "multilabel"), "multiclass or multilabel")
-        self._check(
-            "label_smoothing", not (self.label_smoothing and self.objective == "multilabel"), "0 with multilabel"
-        )
-        self._check("name", self.name != "annotations", "a name with audio")
+        check(self)
 
-    def _check(self, key: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise RecipeError("bad value in the recipe", where=key, found=repr(getattr(self, key)), expected=expected)
+    @property
+    def validated_by(self) -> str:
+        """What ``map`` of a validation is, in words."""
+        return "nearest-neighbour mAP" if self.objective == "contrastive" else "mAP"
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Names of ``report_to``."""
+        return () if self.report_to == "none" else tuple(name.strip() for name in self.report_to.split(","))
 
 
 KEYS = {one.name: one for one in dataclasses.fields(Recipe)}
@@ -161,39 +225,17 @@ def make_recipe(values: Mapping[Any, Any], *, where: str) -> Recipe:
     >>> make_recipe({"epochs": 3}, where="r.yaml").epochs
     3
     """
-    typed = {}
+    values_of = {}
     for key, value in values.items():
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, n=1)
             hint = f"{near[0]!r}?" if near else f"one of {', '.join(KEYS)}"
             raise RecipeError("unknown key in the recipe", where=where, found=repr(key), expected=hint)
-        typed[key] = _typed(key, value, where)
+        values_of[key] = typed(key, value, TYPES[key], where)
     try:
-        return Recipe(**typed)
+        return Recipe(**values_of)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
-
-
-def _typed(key: str, value: Any, where: str) -> Any:
-    """``value`` as the key's type: whole numbers pass for real ones, texts from flags are read as YAML."""
-    kind = typing.get_origin(TYPES[key]) or TYPES[key]
-    if isinstance(value, str) and kind is not str:
-        try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            pass  # left a text, which the check below refuses
-        if isinstance(value, str) and kind is float:  # YAML 1.1 reads 1e-3, without a point, as a text
-            try:
-                value = float(value)
-            except ValueError:
-                pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RecipeError(
-            "wrong type in the recipe", where=f"{where}, {key}", found=repr(value), expected=kind.__name__
-        )
-    return value
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -1,47 +1,90 @@
-"""From dataset rows to batches of crops: rows travel encoded, the collator decodes only what is trained on."""
+"""Rows for the training loop: by number, or as they come. They travel encoded; the collator decodes what it crops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from hf_inatsounds.audio import Recording, Waveform
-from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.defects import inspect_recording
-from hf_inatsounds.errors import AudioError
-from hf_inatsounds.models import pad_batch
-from hf_inatsounds.windows import random_crop
+from hf_inatsounds.objectives import sampling_weights
+from hf_inatsounds.training.crops import CropCollator
+from hf_inatsounds.training.rows import NEEDED, ArrowRows, Row, Rows
 
-NEEDED = ("recording_id", "audio", "label", "file_name")
-
-Row = dict[str, Any]
+__all__ = ["CropCollator", "RecordingList", "RecordingStream"]
 
 
 class RecordingList(Dataset[Row]):
-    """Rows of a prepared ``datasets.Dataset``, each told the epoch, on which its crop depends."""
+    """Rows by number, each told the epoch, on which its crops depend.
 
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows.select_columns(list(NEEDED))
+    Any order of them can be read, so that who makes the order, the sampler in the main process, decides alone on what
+    is in a batch: workers read and decode what they are told, and their number changes nothing. Number i + k N is the
+    k-th repetition of recording i in an epoch, whose crops are others.
+
+    Args:
+        rows: a prepared ``datasets.Dataset``, or :class:`~hf_inatsounds.training.rows.Rows`.
+        sampling: how classes are drawn, one of ``SAMPLINGS``; "natural" takes each recording once an epoch.
+        beta: of "class-balanced".
+    """
+
+    def __init__(self, rows: Any, *, sampling: str = "natural", beta: float = 0.999) -> None:
+        self.rows: Rows = ArrowRows(rows) if hasattr(rows, "select_columns") else rows
+        self._weights = None if sampling == "natural" else sampling_weights(self.rows.labels(), sampling, beta=beta)
         self.epoch = 0
+        # shared by all workers, also those of later epochs: each recording's bytes are digested once a run
+        self._digested: torch.Tensor = torch.zeros(len(self.rows), dtype=torch.bool)
+        self._digested.share_memory_()  # type: ignore[no-untyped-call]  # torch has not typed it
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate's data loader before each epoch."""
+        """Called before each epoch, by accelerate's data loader or a sampler."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Row:
-        return {**self.rows[index], "epoch": self.epoch}
+    def __getitem__(self, number: int) -> Row:
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Row]:
+        """What torch's loader asks for with a whole batch of numbers: one read where a source can."""
+        repetitions = [int(number) // len(self) for number in numbers]
+        numbers = [int(number) % len(self) for number in numbers]
+        digested = self._digested[numbers].tolist()
+        self._digested[numbers] = True
+        return [
+            {**row, "epoch": self.epoch, "repetition": repetition, "digest": not done}
+            for row, repetition, done in zip(self.rows.take(numbers), repetitions, digested, strict=True)
+        ]
+
+    def order(self, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Numbers in the order of a seed and an epoch: all, in one in which the source reads well, or N draws."""
+        generator = np.random.default_rng([seed, epoch])
+        if self._weights is None:
+            return self.rows.order(generator)
+        return told_apart(generator.choice(len(self), len(self), p=self._weights / self._weights.sum()), len(self))
+
+
+def told_apart(draws: np.ndarray[Any, np.dtype[np.int64]], n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Draws of numbers below ``n``, ``n`` added to each for each time that it was drawn before.
+
+    >>> told_apart(np.array([2, 0, 2, 2]), 3).tolist()
+    [2, 0, 5, 8]
+    """
+    order = np.argsort(draws, kind="stable")
+    drawn = draws[order]
+    repetitions = np.empty_like(draws)
+    repetitions[order] = np.arange(len(draws)) - np.searchsorted(drawn, drawn)
+    return draws + n * repetitions
 
 
 class RecordingStream(IterableDataset[Row]):
-    """Rows of a ``datasets.IterableDataset``, shuffled through a buffer.
+    """Rows of a ``datasets.IterableDataset``, mixed by it: by index without a buffer, otherwise through one.
+
+    Its order depends on who iterates: workers of a ``DataLoader`` divide its shards among them. Batches that do not
+    depend on the number of workers need it to be iterated in one place, and the rows, still encoded, to be handed to
+    the workers from there.
 
     Args:
         rows: the stream.
@@ -54,9 +97,10 @@ class RecordingStream(IterableDataset[Row]):
         self.rows = rows.select_columns(list(NEEDED)).shuffle(seed=seed, buffer_size=shuffle_buffer)
         self.n_recordings = n_recordings
         self.epoch = 0
+        self._digested: set[int] = set()
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate's data loader before each epoch."""
+        """Called before each epoch, by accelerate's data loader or a sampler."""
         self.epoch = epoch
         self.rows.set_epoch(epoch)
 
@@ -65,51 +109,6 @@ class RecordingStream(IterableDataset[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         for row in self.rows:
-            yield {**row, "epoch": self.epoch}
-
-
-@dataclass(frozen=True)
-class CropCollator:
-    """Decodes one random crop of each row and stacks them.
-
-    A crop depends on (seed, epoch, recording) alone: not on the worker, the process or the order. A recording
-    that cannot be decoded becomes silence of weight 0, so that batches keep their shape.
-
-    Args:
-        size_s: length of a crop, in seconds.
-        sampling_rate: of the crops, in Hz.
-        augmentation: applied to each.
-        minimum_samples: shorter crops are padded with silence to this.
-        seed: of the crops.
-    """
-
-    size_s: float
-    sampling_rate: int
-    augmentation: WaveformAugmentation
-    minimum_samples: int
-    seed: int
-
-    def __call__(self, rows: list[Row]) -> dict[str, Any]:
-        """Rows → ``waveforms`` (B, T), ``lengths``, ``labels``, ``weights`` (B,), ``inspections`` (B)."""
-        crops = [self._crop(row) for row in rows]
-        waveforms, lengths = pad_batch([crop for crop, _ in crops], self.minimum_samples)
-        return {
-            "waveforms": waveforms,
-            "lengths": lengths,
-            "labels": torch.tensor([row["label"] for row in rows]),
-            "weights": torch.tensor([weight for _, weight in crops]),
-            "inspections": [inspect_recording(row["recording_id"], row["file_name"], row["audio"]) for row in rows],
-        }
-
-    def _crop(self, row: Row) -> tuple[Waveform, float]:
-        generator = np.random.default_rng([self.seed, row["epoch"], row["recording_id"]])
-        try:
-            with Recording(row["audio"]) as recording:
-                rate = recording.info.sampling_rate
-                start, stop = random_crop(recording.info.n_samples, round(self.size_s * rate), generator)
-                crop = recording.read(start / rate, (stop - start) / rate, self.sampling_rate)
-        except AudioError:
-            crop = np.zeros(0, np.float32)
-        if not len(crop):
-            return crop, 0.0
-        return self.augmentation(crop, round(self.size_s * self.sampling_rate), self.sampling_rate, generator), 1.0
+            number = row["recording_id"]
+            yield {**row, "epoch": self.epoch, "digest": number not in self._digested}
+            self._digested.add(number)

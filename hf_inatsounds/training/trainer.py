@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.defects import DefectLog
-from hf_inatsounds.errors import AudioError
+from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, TrainingError
+from hf_inatsounds.files import replacing
 from hf_inatsounds.models import Classifier
+from hf_inatsounds.resampling import Resample
+from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.averaging import WeightAverage
+from hf_inatsounds.training.batches import GlobalBatches, crop_loader
+from hf_inatsounds.training.checkpoints import STATE_FILE, last_checkpoint, load_weights, save_weights, whole
+from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.schedule import Schedule
+from hf_inatsounds.training.sharding import full_state, load_full_state
 from hf_inatsounds.training.stream import CropCollator
 
 ENOUGH = 100
@@ -21,98 +37,218 @@ ENOUGH = 100
 class CropTrainer(Trainer):
     """Trains a classifier on crops.
 
+    The loss of an optimiser step is the mean over its recordings, whatever number of processes and forward
+    passes they are divided among.
+
     Args:
+        recipe: the run.
         classifier: model, frontend and objective.
         arguments: transformers' own.
-        train_rows: a ``RecordingList`` or ``RecordingStream``.
+        batches: which recordings, when.
         collator: decodes crops.
         augmentation: of a batch, on the device.
         validate: called at each evaluation; returns metrics by name.
-        max_unusable_share: fail when more recordings than this share cannot be decoded.
     """
 
     control: Any  # set by the base class
-    loss_is_scaled_for_ga = False  # the loss is a mean over the batch; the Trainer divides it by the accumulation
+    optimizer: Any
+    lr_scheduler: Any
+    loss_is_scaled_for_ga = True  # by compute_loss
 
     def __init__(
         self,
+        recipe: Recipe,
         classifier: Classifier,
         arguments: TrainingArguments,
-        train_rows: Any,
+        batches: GlobalBatches,
         collator: CropCollator,
         augmentation: BatchAugmentation,
         validate: Callable[[], dict[str, float]],
-        *,
-        max_unusable_share: float,
     ) -> None:
+        sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": True})
         super().__init__(
             model=classifier.model,
             args=arguments,
-            train_dataset=train_rows,
+            train_dataset=batches.rows,  # get_train_dataloader() below is what reads it
             eval_dataset=[],  # the Trainer insists on one; evaluate() below does not look at it
             data_collator=collator,
+            optimizer_cls_and_kwargs=sgd if recipe.optimizer == "sgd" else None,
         )
-        self.model_accepts_loss_kwargs = False
+        self.model_accepts_loss_kwargs = True  # in older versions what loss_is_scaled_for_ga says
+        self.recipe = recipe
         self.classifier = classifier
+        self.batches = batches
+        self.collator = collator
         self.augmentation = augmentation
         self.validate = validate
-        self.max_unusable_share = max_unusable_share
+        # of a model that FSDP is to divide a whole copy is scored and saved: processes score unequal numbers of windows
+        self.whole = replace(classifier, model=deepcopy(classifier.model)) if self.is_fsdp_enabled else classifier
+        if self.is_fsdp_enabled and recipe.ema_decay:
+            raise RecipeError("no moving average of divided weights", where="ema_decay", found=recipe.ema_decay)
+        self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.defects = DefectLog()
-        self._forward_pass = (-1, 0)  # optimiser step, and how many forward passes it had before
+        self._unusable = 0
+        self.waited_s = 0.0
         classifier.frontend.to(arguments.device)
+        self.resample = Resample(collator.sampling_rate, classifier.sampling_rate).to(arguments.device)
+
+    def get_train_dataloader(self) -> Any:
+        """The process's own batches; not accelerate's, whose processes repeat recordings to fill the last one."""
+        pin_memory = self.args.device.type != "cpu"
+        return crop_loader(self.batches, self.collator, workers=self.recipe.workers, pin_memory=pin_memory)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The next optimiser step's batches, and how many recordings count in those of all processes."""
+        began = time.monotonic()
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        self.waited_s += time.monotonic() - began
+        counted = sum((batch["weights"].sum() for batch in batches), torch.zeros(()))
+        if self.args.world_size > 1:
+            counted = self.accelerator.reduce(counted.to(device), reduction="sum")
+        return batches, counted
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Waveforms → frontend → augmentation → model → objective."""
+        """Waveforms, at the model's rate → frontend → augmentation → model → objective."""
         self._note(inputs["inspections"])
-        frontend, objective = self.classifier.frontend, self.classifier.objective
-        generator = self._generator()
-        features = frontend.model_inputs(inputs["waveforms"], inputs["lengths"])
+        frontend, objective, weights = self.classifier.frontend, self.classifier.objective, inputs["weights"]
+        # λ is one a step, as it is one a batch for the authors; all else is drawn from the crops' own keys. So a run
+        # resumes exactly, and nothing depends on how a batch is divided, but for who is whose partner in mixup.
+        generator = np.random.default_rng([self.args.seed, self.state.global_step])
         targets = objective.targets(inputs["labels"], self.classifier.model.config.num_labels)
-        features, targets = self.augmentation(features, targets, objective, generator)
+        each = {"weights": weights, "keys": inputs["keys"]}
+        waveforms, lengths = self.resample(inputs["waveforms"], inputs["lengths"])
+        waveforms, lengths, targets = self.augmentation.mix_waveforms(
+            waveforms, lengths, targets, objective, generator, **each
+        )
+        features = frontend.model_inputs(waveforms, lengths)
+        features, targets = self.augmentation(features, targets, objective, generator, layout=frontend.layout, **each)
         outputs = model(**features)
-        loss = objective.loss(outputs.logits, targets, inputs["weights"])
+        loss = objective.loss(outputs.logits, targets, weights)
+        if num_items_in_batch is not None:  # from the mean over this pass to its share in the whole step's mean;
+            total = num_items_in_batch.to(loss.device).clamp_min(1.0)  # the processes' gradients are averaged
+            loss = loss * (weights.sum().clamp_min(1.0) * self.args.world_size / total)
+        if not torch.isfinite(loss):
+            raise self._no_number("the loss is not finite", float(loss.detach()), inputs["inspections"])
         return (loss, outputs) if return_outputs else loss
 
-    def _generator(self) -> np.random.Generator:
-        """What a batch's augmentation draws from: a function of seed, step, pass and process, so that runs resume."""
-        step, before = self._forward_pass
-        self._forward_pass = (self.state.global_step, before + 1 if step == self.state.global_step else 0)
-        return np.random.default_rng([self.args.seed, *self._forward_pass, self.args.process_index])
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not self.args.fp16 and norm is not None and not np.isfinite(float(norm)):  # fp16's scaler passes over those
+            raise self._no_number("the gradient is not finite", float(norm), [])
+        return norm
+
+    def _no_number(self, what: str, found: float, inspections: list[Any]) -> TrainingError:
+        names = ", ".join(f"{one.recording_id} ({one.file_name})" for one in inspections)
+        last = last_checkpoint(Path(self.args.output_dir).parent)
+        return TrainingError(
+            what,
+            where=f"step {self.state.global_step + 1}" + (f", recordings {names}" if names else ""),
+            found=found,
+            fix=f"Last good checkpoint: {last or 'none yet'}; a lower learning_rate or max_grad_norm may help.",
+        )
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's, on groups of our own where layers learn at different rates."""
+        groups = optimizer_groups(self.recipe, model or self.model)
+        if self.optimizer is None and groups is not None:
+            kind, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = kind(groups, **options)
+        return super().create_optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The recipe's schedule: ours where it begins or ends above zero, transformers' otherwise."""
+        shares = (self.recipe.warmup_start_share, self.recipe.min_learning_rate_share)
+        if self.lr_scheduler is None and any(shares):
+            warmup = self.args.get_warmup_steps(num_training_steps)
+            schedule = Schedule(self.recipe.scheduler, warmup, num_training_steps, *shares)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """The paper's protocol on the validation split, in place of a loss on crops."""
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
+        self.gather()
+        with self.averaged():
+            metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The model with the weights that are validated and saved: the moving average's, where there is one."""
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def use_average(self) -> None:
+        """Give the model the average's weights for good."""
+        if self.average:
+            self._load({**self.classifier.model.state_dict(), **self.average.average})
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """A usable classifier and all that a run needs to go on, whole or not at all."""
+        folder = Path(self.args.output_dir)
+        final = folder / f"checkpoint-{self.state.global_step}"
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(folder / f"checkpoint-{self.state.best_global_step}")
+        main, wait = self.args.should_save, self.accelerator.wait_for_everyone
+        if (final / STATE_FILE).exists():  # after a step, and now again after the validation that came next
+            wait()
+            if main:
+                self._write_state(final)
+            return
+        with whole(final, main=main, wait=wait) as partial:
+            self.gather()
+            if main:
+                with self.averaged():
+                    self.whole.save(partial)
+                average = self.average.average if self.average else None
+                save_weights(partial, self.whole.model.state_dict(), average)
+            self._save_optimizer_and_scheduler(str(partial))
+            self._save_scaler(str(partial))
+            self._save_rng_state(str(partial))
+            if main:
+                self._write_state(partial)
+        if main:
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(folder), self.args.save_total_limit, best, use_mtime=False)
+
+    def _write_state(self, folder: Path) -> None:
+        with replacing(folder / STATE_FILE) as temporary:
+            self.state.save_to_json(str(temporary))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self._load_weights(resume_from_checkpoint)
+        own, average = load_weights(resume_from_checkpoint)
+        self._load(own)
+        if self.average:
+            if not average:
+                raise CheckpointError(
+                    "no moving average to go on from", where=resume_from_checkpoint, fix="Resume with ema_decay 0."
+                )
+            self.average.load(average, int(Path(resume_from_checkpoint).name.rsplit("-", 1)[1]))
 
     def _load_best_model(self) -> None:
-        self._load_weights(str(self.state.best_model_checkpoint))
+        own, average = load_weights(str(self.state.best_model_checkpoint))
+        self._load({**own, **average})
 
-    def _load_weights(self, folder: str) -> None:
-        """Weights of a checkpoint of this run, by ``from_pretrained``.
+    def _load(self, state: dict[str, torch.Tensor]) -> None:
+        load_full_state(self.classifier.model, state)
+        self.gather()
 
-        The Trainer would hand the file's keys to ``load_state_dict``; ``save_pretrained`` writes them under
-        the Hub's older names, so that of an AST nearly nothing is loaded, with a warning only
-        (transformers #48805).
-        """
-        model = self.classifier.model
-        saved = type(model).from_pretrained(folder, config=model.config, use_safetensors=True)
-        model.load_state_dict(saved.state_dict())
+    def gather(self) -> None:
+        """Bring the whole copy of a divided model up to date; all processes together."""
+        if self.whole is not self.classifier:
+            self.whole.model.load_state_dict(full_state(self.classifier.model))
 
     def _note(self, inspections: list[Any]) -> None:
+        self._unusable += sum(not one.usable for one in inspections if one.recording_id not in self.defects.seen)
         self.defects.add(inspections)
-        unusable = [one for one in self.defects.seen.values() if not one.usable]
-        if len(self.defects.seen) >= ENOUGH and len(unusable) > self.max_unusable_share * len(self.defects.seen):
+        seen = len(self.defects.seen)
+        if seen >= ENOUGH and self._unusable > self.recipe.max_unusable_share * seen:
             raise AudioError(
                 "too many recordings cannot be decoded",
-                where=unusable[-1].file_name,
-                found=f"{len(unusable)} of the first {len(self.defects.seen)}",
-                expected=f"at most {self.max_unusable_share:.0%} (max_unusable_share)",
+                where=next(one.file_name for one in self.defects.seen.values() if not one.usable),
+                found=f"{self._unusable} of the first {seen}",
+                expected=f"at most {self.recipe.max_unusable_share:.0%} (max_unusable_share)",
                 fix="Check the archive's md5.",
             )

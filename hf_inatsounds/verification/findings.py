@@ -111,7 +111,7 @@ class Findings:
             "strays": self.strays.as_dict(),
             "repeated": self.repeated.as_dict(),
             "defects": defects,
-            "digests": [[one.recording_id, one.file_name, one.digest.hex()] for one in usable],
+            "digests": [[one.recording_id, one.file_name, one.digest.hex()] for one in usable if one.digest],
         }
 
 

@@ -163,7 +163,10 @@ def test_wrong_arguments_exit_with_2(words):
     assert "usage:" in run(*words, code=2).stderr
 
 
-@pytest.mark.parametrize("command", ["quickstart", "annotations", "verify", "train", "evaluate", "card", "predict"])
+@pytest.mark.parametrize(
+    "command",
+    ["quickstart", "annotations", "verify", "train", "evaluate", "compare", "card", "predict", "benchmark", "embed"],
+)
 def test_every_command_shows_examples(command):
     assert f"hf-inatsounds {command}" in run(command, "--help").stdout
 

@@ -1,4 +1,5 @@
 import gzip
+import io
 import itertools
 import os
 import random
@@ -371,3 +372,28 @@ def test_training_and_evaluation_read_by_index(noise, rows):
     info = split_info(str(noise), "all", "train", str(noise / "index"))
     assert info.rows().num_shards >= 8
     assert list(info.rows()) == rows
+
+
+def test_a_name_that_is_not_utf8_is_passed_over_by_index_as_in_reading_forward(tmp_path):
+    write_source(tmp_path)
+    with tarfile.open(tmp_path / "train.tar.gz") as packed:
+        members = [(member, packed.extractfile(member).read()) for member in packed]
+    stray = tarfile.TarInfo("train/\udcff\udcfe.wav")
+    stray.size = 3
+    members.insert(3, (stray, b"abc"))
+    with (
+        gzip.open(tmp_path / "train.tar.gz", "wb") as file,
+        tarfile.open(fileobj=file, mode="w|", encoding="utf-8", errors="surrogateescape") as packed,
+    ):
+        for member, content in members:
+            packed.addfile(member, io.BytesIO(content))
+    index = tmp_path / "index"
+    index.mkdir()
+    IndexBuild(Source.parse(tmp_path), "train", index).run()
+    names = read_index(Source.parse(index), "train").members["file_name"].to_pylist()
+    assert names[3] == r"train/\xff\xfe.wav"
+    rows = {
+        where: list(hf_inatsounds.load_dataset("all", "train", source=tmp_path, index=where)) for where in (index, None)
+    }
+    assert rows[index] == rows[None]
+    assert len(rows[None]) == len(members) - 1

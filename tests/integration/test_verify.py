@@ -280,7 +280,10 @@ def test_an_interrupt_or_a_kill_ends_all_processes_within_seconds(tmp_path, how)
         process.start()
         feeding.append((process, begun))
     words = [sys.executable, "-m", "hf_inatsounds.cli.main", "verify", str(tmp_path), "--jobs", "2"]
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    running = subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background has it ignored
+    )  # fmt: skip
     for _, begun in feeding:
         assert begun.wait(60)
     if how == signal.SIGINT:

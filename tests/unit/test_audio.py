@@ -6,8 +6,10 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_inatsounds.audio import Recording, probe, read_window, wav_is_truncated
+from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.audio import Recording, probe, read_window
 from hf_inatsounds.errors import AudioError
+from hf_inatsounds.wav import plain_wav, wav_is_truncated
 from tests.helpers.archive import RATE, tone, wav
 
 WAVE = tone(900.0, 4.0, 0)
@@ -92,8 +94,9 @@ def test_only_the_window_is_decoded(monkeypatch):
     asked = []
     original = sf.SoundFile.read
     monkeypatch.setattr(sf.SoundFile, "read", lambda self, n=-1, *a, **k: asked.append(n) or original(self, n, *a, **k))
-    read_window(CONTENT, 1.0, 0.5)
-    read_window(CONTENT, 1.0, 0.5, 16_000)
+    flac = wav(WAVE, form="FLAC")
+    read_window(flac, 1.0, 0.5)
+    read_window(flac, 1.0, 0.5, 16_000)
     assert max(asked) <= round(0.55 * RATE)
 
 
@@ -152,3 +155,61 @@ def test_several_windows_of_one_open_recording():
         first, second = recording.read(2.0, 0.1), recording.read(1.0, 0.1)
     np.testing.assert_array_equal(second, read_window(CONTENT, 1.0, 0.1))
     np.testing.assert_array_equal(first, read_window(CONTENT, 2.0, 0.1))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [8_000, 22_050, 96_000])
+def test_every_depth_rate_and_number_of_channels(subtype, channels, rate):
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, (rate // 4, channels))
+    out = io.BytesIO()
+    sf.write(out, samples, rate, format="WAV", subtype=subtype)
+    info = probe(out.getvalue())
+    assert (info.n_samples, info.sampling_rate, info.n_channels) == (rate // 4, rate, channels)
+    np.testing.assert_allclose(read_window(out.getvalue()), samples.mean(1), atol=1e-2 if subtype == "PCM_U8" else 1e-4)
+
+
+def test_plain_wav_is_read_as_libsndfile_reads_it():
+    for samples in (WAVE, np.stack([WAVE, -WAVE / 3], 1)):
+        content = wav(samples)
+        assert plain_wav(content[:4096], len(content)) is not None
+        expected = sf.read(io.BytesIO(content), dtype="float32", always_2d=True)[0].mean(1, dtype=np.float32)
+        np.testing.assert_array_equal(read_window(content), expected)
+
+
+def test_real_recordings_are_read_as_libsndfile_reads_them(animals):
+    with open(animals / "val.tar.gz", "rb") as stream:
+        for name, content in iterate_members(stream, where="val"):
+            if not name.endswith(".wav"):
+                continue
+            expected = sf.read(io.BytesIO(content), dtype="float32", always_2d=True)[0].mean(1, dtype=np.float32)
+            np.testing.assert_array_equal(read_window(content), expected, err_msg=name)
+            start = len(expected) // 3
+            with Recording(content) as recording:
+                np.testing.assert_array_equal(recording.read_samples(start, start + 99), expected[start : start + 99])
+
+
+def test_a_path_is_read_as_its_bytes(tmp_path):
+    (tmp_path / "a.wav").write_bytes(CONTENT)
+    np.testing.assert_array_equal(read_window(tmp_path / "a.wav", 1.3, 0.7), read_window(CONTENT, 1.3, 0.7))
+
+
+@pytest.mark.parametrize("rate", [1, 4_000_000_000])
+def test_impossible_rates_are_refused(rate):
+    content = CONTENT[:24] + rate.to_bytes(4, "little") + (2 * rate % 2**32).to_bytes(4, "little") + CONTENT[32:]
+    with pytest.raises(AudioError):
+        read_window(content)
+
+
+def test_what_is_no_number_is_refused():
+    with pytest.raises(AudioError, match="no numbers"):
+        read_window(wav(np.array([0.0, np.nan, 0.5]), subtype="FLOAT"))
+
+
+def test_one_read_is_bounded(monkeypatch):
+    monkeypatch.setattr("hf_inatsounds.audio.MAX_SAMPLES", 10_000)
+    monkeypatch.setattr("hf_inatsounds.audio.BLOCK_SAMPLES", 4_000)
+    for content in (CONTENT, wav(WAVE, form="FLAC")):
+        with pytest.raises(AudioError, match="window by window"):
+            read_window(content)
+        assert len(read_window(content, 1.0, 0.1)) == round(0.1 * RATE)

@@ -45,6 +45,16 @@ def test_the_card_states_what_the_numbers_depend_on():
     assert "undefined" not in card.lower()
 
 
+def test_the_card_tells_how_this_kind_of_model_is_called():
+    assert 'pipeline("audio-classification", model="ast-tiny")' in render_card([RESULTS])
+    image = copy.deepcopy(RESULTS)
+    image["model"]["architecture"] = "ResNetForImageClassification"
+    card = render_card([image])
+    assert "pipeline(" not in card  # it takes images, not recordings
+    assert 'load_classifier("ast-tiny")' in card
+    assert "A ResNet on spectrogram images that names" in card
+
+
 def test_the_cards_metadata_is_a_model_index_that_the_hub_reads():
     from huggingface_hub import ModelCard
 

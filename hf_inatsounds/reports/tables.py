@@ -1,4 +1,4 @@
-"""What a person reads: tables for a terminal, and the report of a training run."""
+"""Tables as text and Markdown, and the report of a training run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ METRIC_NAMES = {
     "top1_class_average": "top-1, class average",
     "top5_class_average": "top-5, class average",
 }
-AGGREGATIONS = {"mean": "mean of windows", "max": "max of windows", "window": "single windows"}
+AGGREGATIONS = {
+    "mean": "mean of windows",
+    "max": "max of windows",
+    "log_mean_exp": "log-mean-exp",
+    "window": "single windows",
+}
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
@@ -66,7 +71,79 @@ def results_text(results: dict[str, Any]) -> str:
         f"{dataset['recordings']:,} recordings, {results['windows']:,} windows of {window['size_s']:g} s every "
         f"{window['stride_s']:g} s, {dataset['present_classes']} of {dataset['classes']} classes present"
     )
-    return f"{head}\n\n{text_table(metric_rows(results['metrics']))}\n\n{summarise(results['defects'])}"
+    parts = [head, text_table(metric_rows(results["metrics"])), *_interval_lines(results), *_geo_lines(results)]
+    return "\n\n".join([*parts, summarise(results["defects"])])
+
+
+def _interval_lines(results: dict[str, Any]) -> list[str]:
+    """The headline's intervals, where the results have them."""
+    intervals = results.get("intervals")
+    if intervals is None:
+        return []
+    shown = [f"{METRIC_NAMES[key]} {interval_text(intervals['mean'].get(key))}" for key in ("map", "f1_max", "top1")]
+    return [f"{intervals['level']:.0%} intervals over recordings: {', '.join(shown)}"]
+
+
+def _geo_lines(results: dict[str, Any]) -> list[str]:
+    """With and without a range prior, side by side."""
+    geo = results.get("geo_prior")
+    if geo is None:
+        return []
+    rows = [["metric", "without prior", "with prior", "difference", "interval"]]
+    for key, name in METRIC_NAMES.items():
+        gap = geo["difference"][key]
+        values = [_number(results["metrics"]["mean"].get(key)), _number(geo["metrics"].get(key))]
+        rows.append([name, *values, signed(gap["value"]), interval_text(gap["interval"], sign=True)])
+    counts = geo["recordings"]
+    how = f"presence > {geo['threshold']:g}" if geo["mode"] == "mask" else f"weight {geo['weight']:g}"
+    line = (
+        f"range prior {geo['name']} ({geo['mode']}, {how}): {counts['with_place']:,} recordings with a place, "
+        f"{counts['without_place']:,} without one left as they are, {geo['unknown_classes']} classes unknown to it"
+    )
+    return [f"{line}\n\n{text_table(rows)}"]
+
+
+def comparison_text(comparison: dict[str, Any]) -> str:
+    """Runs side by side, with the differences from the first, as a person reads them in a terminal."""
+    names = [run["name"] for run in comparison["runs"]]
+    rows = [["metric", *names]]
+    for key, name in METRIC_NAMES.items():
+        rows.append([name, *(_number(run["metrics"].get(key)) for run in comparison["runs"])])
+    parts = [
+        f"{comparison['recordings']:,} recordings of {comparison['dataset']}, {comparison['split']} split; "
+        f"{comparison['present_classes']} classes",
+        text_table(rows),
+    ]
+    for one in comparison["differences"]:
+        gaps = [["metric", "difference", f"{comparison['level']:.0%} interval", "resamples above 0"]]
+        for key, name in METRIC_NAMES.items():
+            gap = one["metrics"][key]
+            shown = [signed(gap["value"]), interval_text(gap["interval"], sign=True), f"{gap['share_above_zero']:.0%}"]
+            gaps.append([name, *shown])
+        parts.append(f"{one['name']} against {names[0]}, on the same resamples of recordings\n\n{text_table(gaps)}")
+    return "\n\n".join(parts)
+
+
+def interval_text(interval: Sequence[float] | None, *, sign: bool = False) -> str:
+    """An interval in brackets.
+
+    >>> interval_text([0.1234, 0.5])
+    '[0.123, 0.500]'
+    """
+    if interval is None:
+        return ""
+    return "[" + ", ".join(signed(one) if sign else f"{one:.3f}" for one in interval) + "]"
+
+
+def signed(value: float | None) -> str:
+    """A difference.
+
+    >>> signed(0.05), signed(-0.00001)
+    ('+0.050', '0.000')
+    """
+    if value is None:
+        return ""
+    return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}"
 
 
 def summarise(report: dict[str, Any]) -> str:
@@ -105,13 +182,14 @@ def training_report(run: dict[str, Any]) -> str:
         "",
     ]
     if best is not None:
+        name = "nearest-neighbour mAP" if run["objective"] == "contrastive" else "mAP"
         lines += [
-            f"Best validation mAP {best['map']:.3f}, after epoch {best['epoch']:g}; the checkpoint is that one.",
+            f"Best validation {name} {best['map']:.3f}, after epoch {best['epoch']:g}; the checkpoint is that one.",
             "",
         ]
         rows = [["epoch", "loss", "mAP", "F1-max", "ROC-AUC", "top-1"]]
         for entry in run["history"]:
-            values = [_number(entry[key]) for key in ("loss", "map", "f1_max", "roc_auc", "top1")]
+            values = [_number(entry.get(key)) for key in ("loss", "map", "f1_max", "roc_auc", "top1")]
             rows.append([f"{entry['epoch']:g}", *values])
         lines += ["## Validation", "", markdown_table(rows), ""]
     lines += ["## Recordings", "", *defect_lines(run["defects"]), ""]

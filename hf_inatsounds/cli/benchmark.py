@@ -1,0 +1,87 @@
+"""Judge a model on a downstream suite: zero-shot, probes on its embeddings, or fine-tuning.
+
+Examples:
+  hf-inatsounds benchmark runs/ast --suite esc10 --data path/to/esc10
+  hf-inatsounds benchmark runs/ast --suite esc10 --data path/to/esc10 --random-init 0
+  hf-inatsounds benchmark runs/ast --suite birdset --data path/to/birdset --subset HSN --protocol zero-shot \\
+      --names ebird_taxonomy.csv
+  hf-inatsounds benchmark runs/ast --suite birb --data path/to/birb --protocol few-shot --shots 1,2,4,8,16
+  hf-inatsounds benchmark ast-tiny --suite esc10 --data path/to/esc10 --protocol fine-tune --recipe recipe.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hf_inatsounds.cli.output import hush_libraries, note, show
+from hf_inatsounds.errors import SuiteError
+
+SUITES = ("birdset", "beans", "birb", "anuraset", "esc10", "esc50", "folder")
+PROTOCOLS = ("zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("model", help="run folder, checkpoint, Hub model id; for fine-tune a preset too")
+    parser.add_argument("--suite", required=True, choices=SUITES, help="docs/benchmarks-downstream.md has the layouts")
+    parser.add_argument("--data", required=True, help="the suite's folder")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="(default: linear-probe; few-shot for birb)")
+    parser.add_argument("--subset", action="append", default=[], help="one data set of the suite; repeatable")
+    parser.add_argument("--out", help="folder of the results (default: in the run folder, or here for a Hub model)")
+    parser.add_argument("--random-init", type=int, metavar="SEED", help="same architecture, random weights")
+    parser.add_argument("--shots", default="1,2,4,8,16", help="exemplars a class, few-shot (default: 1,2,4,8,16)")
+    parser.add_argument("--seeds", type=int, default=5, help="draws of exemplars, few-shot (default: 5)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything else that is drawn (default: 0)")
+    parser.add_argument("--names", metavar="CSV", help="codes and scientific names, zero-shot (eBird's taxonomy, say)")
+    parser.add_argument("--synonyms", metavar="CSV", help="columns name and accepted, zero-shot")
+    parser.add_argument("--recipe", help="recipe of fine-tune (default: a short one)")
+    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
+    parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals, 0 for none (default: 200)")
+    parser.add_argument("--cache", help="folder of cached embeddings (default: in the user's cache)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the benchmark, and print its table."""
+    try:
+        shots = tuple(int(word) for word in arguments.shots.split(","))
+    except ValueError as error:
+        raise SuiteError("bad value", where="--shots", found=arguments.shots, expected="1,2,4") from error
+    hush_libraries()
+    from hf_inatsounds.downstream.benchmark import Options, benchmark
+    from hf_inatsounds.downstream.suites import load_suite
+    from hf_inatsounds.downstream.tables import benchmark_text
+
+    protocol: Any = arguments.protocol or ("few-shot" if arguments.suite == "birb" else "linear-probe")
+    options = Options(
+        protocol=protocol,
+        random_init=arguments.random_init,
+        shots=shots,
+        seeds=arguments.seeds,
+        seed=arguments.seed,
+        codes=arguments.names,
+        synonyms=arguments.synonyms,
+        recipe=arguments.recipe,
+        window_s=arguments.window,
+        stride_s=arguments.stride,
+        bootstrap=arguments.bootstrap,
+        cache=arguments.cache,
+    )
+    suite = load_suite(arguments.suite, arguments.data, arguments.subset)
+    out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.suite, options.protocol,
+                                                                options.random_init)  # fmt: skip
+    results = benchmark(arguments.model, suite, out, options, quiet=arguments.quiet)
+    show(results, benchmark_text(results), as_json=arguments.json)
+    note(f"\nwrote {out}/results.json", quiet=arguments.quiet)
+
+
+def default_out(model: str, suite: str, protocol: str, random_init: int | None) -> Path:
+    """Folder of the results where none is given: in the run folder; for a Hub model or a preset here.
+
+    >>> str(default_out("owner/model", "esc10", "few-shot", None))
+    'model-benchmark-esc10-few-shot'
+    """
+    name = f"benchmark-{suite}-{protocol}" + ("" if random_init is None else f"-random-{random_init}")
+    return Path(model) / name if Path(model).is_dir() else Path(f"{Path(model).name}-{name}")

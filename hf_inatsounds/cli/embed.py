@@ -1,0 +1,56 @@
+"""Embeddings of recordings of any length, window by window, as Parquet: file, start_s, end_s, embedding.
+
+Examples:
+  hf-inatsounds embed runs/ast dawn.wav --out dawn.parquet
+  hf-inatsounds embed MIT/ast-finetuned-audioset-10-10-0.4593 *.flac --out embeddings.parquet --stride 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hf_inatsounds.cli.output import hush_libraries, note, show
+from hf_inatsounds.errors import AudioError, InatSoundsError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    parser.add_argument("--out", required=True, help="Parquet file to write")
+    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
+    parser.add_argument("--batch-size", type=int, default=32, help="windows held at once (default: 32)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embed; a file that cannot be read is named, the others go on, and the exit code is 1."""
+    if arguments.batch_size < 1:
+        raise InatSoundsError("bad value", where="--batch-size", found=arguments.batch_size, expected="at least 1")
+    hush_libraries()
+    from hf_inatsounds.downstream.embedding import load_embedder
+    from hf_inatsounds.downstream.embedding_table import EmbeddingTable, embed_file
+    from hf_inatsounds.files import replacing
+    from hf_inatsounds.progress import track
+    from hf_inatsounds.windows import chosen_window
+
+    embedder = load_embedder(arguments.model)
+    size_s = arguments.window or embedder.window.size_s
+    window = chosen_window(embedder.window, size_s, arguments.stride or size_s, alignment="start")
+    failed: list[str] = []
+    with replacing(arguments.out) as path, EmbeddingTable(path) as table:
+        for file in track(arguments.files, "embedding", total=len(arguments.files), quiet=arguments.quiet):
+            try:
+                for batch in embed_file(embedder, file, window, batch_size=arguments.batch_size):
+                    table.add(file, *batch)
+            except AudioError as error:
+                failed.append(file)
+                print(f"hf-inatsounds embed: {error}", file=sys.stderr)
+        if not table.rows:
+            raise InatSoundsError("nothing was embedded", where=arguments.out, found=f"{len(failed)} unreadable files")
+    found = {"out": arguments.out, "windows": table.rows, "dimensions": table.dimensions, "failed": failed}
+    show(found, f"{arguments.out}: {table.rows} windows, {table.dimensions} dimensions", as_json=arguments.json)
+    if failed:
+        note(f"{len(failed)} of {len(arguments.files)} files could not be read", quiet=arguments.quiet)
+    return 1 if failed else 0

@@ -1,0 +1,120 @@
+"""Several evaluations of one split side by side, with intervals of their paired differences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.evaluation.measures import Bootstrap, differences, flat, metrics_of
+from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.metrics import average_precision
+from hf_inatsounds.scoring import SCORES_MANIFEST, FileScores
+
+MOST = 20
+"""Classes named whose average precision changed most."""
+
+
+def evaluation_folder(run: str | Path, split: str | None = None) -> Path:
+    """The folder with the scores of a run: itself, or its ``evaluation-SPLIT``, test before validation.
+
+    Raises:
+        ScoresError: if there is none.
+    """
+    run = Path(run)
+    names = [f"evaluation-{split}"] if split else [".", "evaluation-test", "evaluation-validation", "evaluation-train"]
+    for name in names:
+        if (run / name / SCORES_MANIFEST).exists():
+            return run / name
+    raise ScoresError(
+        "no scores to compare", where=run, found=f"no {SCORES_MANIFEST}", expected="an evaluated run",
+        fix=f"Run: hf-inatsounds evaluate {run} --source SOURCE --split {split or 'test'}",
+    )  # fmt: skip
+
+
+def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootstrap | None = None) -> dict[str, Any]:
+    """Compare evaluations of the same recordings, each with the first.
+
+    Args:
+        runs: run folders or folders of an evaluation, at least two.
+        split: which evaluation of each run; None for the one that is there.
+        how: of the intervals; all runs get the same resamples.
+
+    Returns:
+        JSON-ready: ``recordings``, ``present_classes``, ``dataset``, ``split``, ``level``, ``resamples``, ``runs``
+        (``name``, ``folder``, ``metrics``, ``intervals``) and ``differences`` of each further run from the first.
+
+    Raises:
+        ScoresError: if there are less than two, one has no scores, or they are of different recordings or classes.
+    """
+    how = how or Bootstrap()
+    if len(runs) < 2:
+        raise ScoresError("nothing to compare", where="runs", found=len(runs), expected="at least two")
+    folders = [evaluation_folder(run, split) for run in runs]
+    names = _names(folders)
+    space = _label_space(folders[0])
+    loaded = [FileScores.load(folder, ["mean"]) for folder in folders]
+    for folder, scores in zip(folders[1:], loaded[1:], strict=True):
+        _check_same(folders[0], loaded[0], space, folder, scores)
+    replicates = [how.of(scores, space) for scores in loaded]
+    metrics = [metrics_of(scores, space, windows=False)["mean"] for scores in loaded]
+    about = json.loads((folders[0] / SCORES_MANIFEST).read_text(encoding="utf-8"))
+    precision = [average_precision(s.mean, s.columns[:, None] == np.arange(len(s.classes))) for s in loaded]
+    return {
+        "recordings": len(loaded[0].recording_id),
+        "present_classes": len(np.unique(loaded[0].label)),
+        "dataset": about.get("dataset", "a dataset"),
+        "split": about.get("split", "unknown"),
+        "level": how.level, "resamples": how.resamples, "seed": how.seed,
+        "runs": [
+            {"name": name, "folder": str(folder), "metrics": found,
+             "intervals": {key: list(value) for key, value in one.intervals(flat(found), how.level).items()}}
+            for name, folder, found, one in zip(names, folders, metrics, replicates, strict=True)
+        ],
+        "differences": [
+            {"name": names[i],
+             "metrics": differences(flat(metrics[0]), flat(metrics[i]), replicates[0], replicates[i], how.level),
+             "classes": _changed(space, loaded[0], precision[0], precision[i])}
+            for i in range(1, len(folders))
+        ],
+    }  # fmt: skip
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Short names that tell the runs apart."""
+    plain = [f.parent.name if f.name.startswith("evaluation-") else f.name for f in (f.resolve() for f in folders)]
+    return [name if plain.count(name) == 1 else str(folder) for name, folder in zip(plain, folders, strict=True)]
+
+
+def _label_space(folder: Path) -> LabelSpace:
+    return LabelSpace.load(folder)
+
+
+def _check_same(first: Path, a: FileScores, space: LabelSpace, other: Path, b: FileScores) -> None:
+    space.check_matches(_label_space(other), where=f"{first} and {other}")
+    if not np.array_equal(a.recording_id, b.recording_id) or not np.array_equal(a.label, b.label):
+        common = len(np.intersect1d(a.recording_id, b.recording_id))
+        raise ScoresError(
+            "evaluations of different recordings", where=f"{first} and {other}",
+            found=f"{len(a.recording_id)} and {len(b.recording_id)}, {common} in common", expected="the same split",
+        )  # fmt: skip
+    if not np.array_equal(a.classes, b.classes):
+        raise ScoresError(
+            "evaluations over different classes", where=f"{first} and {other}",
+            found=f"{len(a.classes)} and {len(b.classes)} classes", fix="Evaluate both with the same --classes.",
+        )  # fmt: skip
+
+
+def _changed(space: LabelSpace, scores: FileScores, first: Any, second: Any) -> list[dict[str, Any]]:
+    items = np.bincount(scores.columns, minlength=len(scores.classes))
+    gap = np.nan_to_num(np.abs(second - first))
+    order = [i for i in np.argsort(-gap, kind="stable")[:MOST] if gap[i] > 0]
+    return [
+        {"species": space.taxa[scores.classes[i]].species, "supercategory": space.taxa[scores.classes[i]].supercategory,
+         "recordings": int(items[i]), "first": float(first[i]), "second": float(second[i])}
+        for i in order
+    ]  # fmt: skip

@@ -1,0 +1,274 @@
+"""A benchmark: a model on a suite by a protocol, into ``results.json`` and a table."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_inatsounds.downstream.clips import Fold, Suite, Task
+from hf_inatsounds.downstream.crosswalk import Crosswalk, match_classes, read_codes, read_synonyms
+from hf_inatsounds.downstream.embedding import Embedder, load_embedder
+from hf_inatsounds.downstream.embedding_cache import default_cache
+from hf_inatsounds.downstream.fine_tuning import fine_tuning_recipe, is_preset
+from hf_inatsounds.downstream.fold_files import fingerprint_of, fold_file, load_fold, save_fold
+from hf_inatsounds.downstream.intervals import bootstrap_interval
+from hf_inatsounds.downstream.policies import measure_one
+from hf_inatsounds.downstream.protocols import PROTOCOLS, RUN, FoldResult, Job, Protocol
+from hf_inatsounds.downstream.references import references_of
+from hf_inatsounds.errors import CheckpointError, SuiteError
+from hf_inatsounds.evaluation import RESULTS_FILE, environment
+from hf_inatsounds.files import write_json
+from hf_inatsounds.progress import Bar
+from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.windows import chosen_window
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a benchmark may be told.
+
+    Attributes:
+        protocol: one of ``PROTOCOLS``.
+        random_init: seed of weights drawn anew, for comparison; None for the checkpoint's own.
+        shots: exemplars a class, of few-shot.
+        seeds: number of few-shot draws.
+        seed: of everything else that is drawn.
+        codes: CSV of codes and scientific names, for zero-shot.
+        synonyms: CSV of names and accepted names, for zero-shot.
+        recipe: YAML of fine-tuning; None for a short one.
+        window_s: window that clips are cut into; None for the checkpoint's.
+        stride_s: between windows; None for the checkpoint's.
+        bootstrap: draws of the intervals; 0 for none.
+        cache: folder of cached embeddings; None for the user's.
+    """
+
+    protocol: Protocol = "linear-probe"
+    random_init: int | None = None
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
+    seeds: int = 5
+    seed: int = 0
+    codes: str | None = None
+    synonyms: str | None = None
+    recipe: str | None = None
+    window_s: float | None = None
+    stride_s: float | None = None
+    bootstrap: int = 200
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise SuiteError("unknown protocol", where="--protocol", found=self.protocol, expected=", ".join(PROTOCOLS))
+        for name, least in (("seeds", 1), ("bootstrap", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise SuiteError("bad value", where=f"--{name}", found=getattr(self, name), expected=f"≥ {least}")
+        if not self.shots or min(self.shots) < 1:
+            raise SuiteError("bad value", where="--shots", found=self.shots, expected="numbers ≥ 1")
+        for name, protocols in (("codes", "zero-shot"), ("synonyms", "zero-shot"), ("recipe", "fine-tune")):
+            if getattr(self, name) is not None and self.protocol != protocols:
+                raise SuiteError(f"--{'names' if name == 'codes' else name} is for {protocols}", found=self.protocol)
+
+
+def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: bool = False) -> dict[str, Any]:
+    """Judge a model, write ``results.json`` into ``out``, return what it holds.
+
+    Folds that ``out`` holds of the same model, data and options are not done again.
+
+    Args:
+        model: checkpoint folder or Hub id; for fine-tuning a preset too.
+        suite: from :func:`load_suite`.
+        out: folder of the results.
+        options: protocol and what belongs to it.
+        quiet: no progress.
+
+    Raises:
+        InatSoundsError: for whatever is wrong with model, data or options.
+    """
+    with tempfile.TemporaryDirectory(prefix="hf-inatsounds-") as scratch:
+        embedder, name = _model(model, options, Path(scratch))
+        tasks = {task.name: _task(task, embedder, name, out, options, quiet) for task in suite.tasks}
+    results = {
+        "suite": suite.name,
+        "protocol": options.protocol,
+        "model": _about(model, embedder, options),
+        "tasks": tasks,
+        "mean": _suite_mean(suite, tasks),
+        "options": {key: value for key, value in asdict(options).items() if key != "cache"},
+        "environment": environment(),
+    }
+    write_json(out / RESULTS_FILE, results)
+    return results
+
+
+def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None, str]:
+    """The embedder, and what ``train`` is to start from."""
+    if options.protocol == "fine-tune" and is_preset(model):
+        if options.random_init is not None:
+            raise SuiteError("a preset starts from random weights", where="--random-init", fix="Give --seed instead.")
+        return None, model
+    embedder = load_embedder(model, random_init=options.random_init)
+    if options.window_s is not None or options.stride_s is not None:
+        embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
+    if options.protocol == "fine-tune" and options.random_init is not None:
+        if embedder.classifier is None:
+            raise CheckpointError("no classification head", where=model, expected="a classifier, to fine-tune it")
+        embedder.classifier.save(scratch)  # train starts from a folder
+        return embedder, str(scratch)
+    return embedder, model
+
+
+def _task(
+    task: Task, embedder: Embedder | None, start: str, out: Path, options: Options, quiet: bool
+) -> dict[str, Any]:
+    recipe = _recipe(task, embedder, start, options) if options.protocol == "fine-tune" else None
+    crosswalk = _crosswalk(task, embedder, options) if options.protocol == "zero-shot" else None
+    cache = Path(options.cache) if options.cache else default_cache()
+    job = Job(task, embedder, cache, out / "work", tuple(range(options.seeds)), options.shots, options.seed,
+              crosswalk, recipe, quiet)  # fmt: skip
+    # the scratch folder's name, which a random start has as its model, changes from run to run
+    recipe_key = None if recipe is None else replace(recipe, model=embedder.digest if embedder else recipe.model)
+    model_key = None if embedder is None else (embedder.digest, embedder.window)
+    done = []
+    bar = Bar(f"{task.name}: folds", quiet=quiet)
+    bar.start(len(task.folds))
+    for number, fold in enumerate(task.folds):
+        bar.update(number, f"fold {fold.name}")
+        options_key = (options.protocol, options.seeds, options.shots, options.seed)
+        fingerprint = fingerprint_of(task, fold, model_key, recipe_key, options_key, crosswalk)
+        path = fold_file(out, task.name, fold.name)
+        result = load_fold(path, fingerprint)
+        if result is None:
+            result = RUN[options.protocol](job, fold)
+            save_fold(path, result, fingerprint)
+        done.append(result)
+    bar.close()
+    found = _task_results(task, task.folds, done, crosswalk, options)
+    return found if recipe is None else {**found, "recipe": {**asdict(recipe), "model": "", "source": "", "out": ""}}
+
+
+def _recipe(task: Task, embedder: Embedder | None, start: str, options: Options) -> Recipe:
+    return fine_tuning_recipe(
+        start, task.policy.multilabel, recipe=options.recipe, window=None if embedder is None else embedder.window,
+        parameters=0 if embedder is None else embedder.parameters, seed=options.seed,
+    )  # fmt: skip
+
+
+def _crosswalk(task: Task, embedder: Embedder | None, options: Options) -> Crosswalk:
+    classifier = None if embedder is None else embedder.classifier
+    if embedder is None or classifier is None:
+        raise CheckpointError("no classification head", where="zero-shot", expected="a classifier; probes need none")
+    space = classifier.label_space
+    crosswalk = match_classes(
+        task.classes,
+        classifier.species,
+        codes=read_codes(options.codes) if options.codes else None,
+        synonyms=read_synonyms(options.synonyms) if options.synonyms else None,
+        common_names=None if space is None else [taxon.common_name for taxon in space.taxa],
+    )
+    if not crosswalk.pairs:
+        raise SuiteError(
+            "no class of the suite is one of the model's", where=task.name,
+            found=f"{task.classes[0]!r} … and {classifier.species[0]!r} …",
+            fix="Give --names (codes and scientific names) or --synonyms, or use a probe.",
+        )  # fmt: skip
+    return crosswalk
+
+
+def _task_results(
+    task: Task, folds: Sequence[Fold], done: Sequence[FoldResult], crosswalk: Crosswalk | None, options: Options
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "policy": {"name": task.policy.name, "headline": task.policy.headline, "states": task.policy.states},
+        "classes": len(task.classes),
+        "clips": len(task.clips),
+        "folds": [
+            {"fold": fold.name, **result.counts, "entries": [
+                {**setting, **numbers} for setting, numbers in zip(result.settings, result.metrics, strict=True)
+            ], **result.about}
+            for fold, result in zip(folds, done, strict=True)
+        ],
+        "notes": list(task.notes),
+        "published": [asdict(one) for one in references_of("birdset" if task.names == "ebird" else "", task.name)],
+    }  # fmt: skip
+    if crosswalk is not None:
+        found["crosswalk"] = crosswalk.report()
+    if options.protocol == "few-shot":
+        return {**found, "shots": [_shots(task, k, done) for k in options.shots]}
+    numbers = [result.metrics[0] for result in done]
+    names = task.policy.metrics
+    return {
+        **found,
+        "metrics": {name: _mean([one[name] for one in numbers]) for name in names},
+        "sd_over_folds": {name: _sd([one[name] for one in numbers]) for name in names} if len(done) > 1 else None,
+        "interval": _interval(task, done, options),
+    }
+
+
+def _interval(task: Task, done: Sequence[FoldResult], options: Options) -> list[float] | None:
+    folds = []
+    for result in done:
+        if result.scores is None:
+            return None
+        targets = task.targets(result.test)
+        targets = targets if result.columns is None else targets[:, result.columns]
+        folds.append((result.scores, targets, task.recordings(result.test)))
+    return bootstrap_interval(
+        partial(measure_one, task.policy.headline),
+        folds, draws=options.bootstrap, seed=options.seed,
+    )  # fmt: skip
+
+
+def _shots(task: Task, k: int, done: Sequence[FoldResult]) -> dict[str, Any]:
+    """One number of exemplars: the mean over folds and seeds, and how much it depends on the seed."""
+    headline = task.policy.headline
+    by_seed: dict[int, list[dict[str, float | None]]] = {}
+    for result in done:
+        for setting, numbers in zip(result.settings, result.metrics, strict=True):
+            if setting["shots"] == k:
+                by_seed.setdefault(setting["seed"], []).append(numbers)
+    means = [_mean([one[headline] for one in entries]) for entries in by_seed.values()]
+    every = [one for entries in by_seed.values() for one in entries]
+    return {
+        "shots": k,
+        "metrics": {name: _mean([one[name] for one in every]) for name in task.policy.metrics},
+        "sd_over_seeds": _sd(means),
+        "seeds": len(by_seed),
+    }
+
+
+def _suite_mean(suite: Suite, tasks: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The suite's number over the tasks it is defined on, and which of them are missing."""
+    there = [name for name in suite.mean_over if name in tasks and "metrics" in tasks[name]]
+    if not there:
+        return None
+    names = tasks[there[0]]["metrics"]
+    return {
+        "metrics": {name: _mean([tasks[task]["metrics"][name] for task in there]) for name in names},
+        "over": there,
+        "missing": [name for name in suite.mean_over if name not in tasks],
+        "published": [asdict(one) for one in references_of(suite.name, "mean")],
+    }
+
+
+def _about(model: str, embedder: Embedder | None, options: Options) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": Path(model).name, "random_init": options.random_init}
+    if embedder is not None:
+        found |= {"digest": embedder.digest, "sampling_rate": embedder.sampling_rate,
+                  "window_s": embedder.window.size_s, "stride_s": embedder.window.stride_s}  # fmt: skip
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _sd(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None

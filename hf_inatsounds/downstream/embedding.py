@@ -1,0 +1,211 @@
+"""Embeddings: a model's pooled features, tokens or logits of windows, for our checkpoints and any of the Hub's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+
+from hf_inatsounds import __version__
+from hf_inatsounds.audio import Waveform
+from hf_inatsounds.checkpoints import checkpoint_folder
+from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
+from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.frontends import frontend_for
+from hf_inatsounds.models import Classifier, load_classifier, minimum_samples, pad_batch
+from hf_inatsounds.windows import WindowSpec
+
+VERSION = 2
+"""Raised whenever the same model and clip would give other embeddings than before: cached ones are then not used."""
+
+TOKENS = 16
+"""Tokens kept of a window, each the mean of neighbours: enough for an attentive probe, little enough to store."""
+
+HEADS = ("ForAudioClassification", "ForSequenceClassification", "ForImageClassification")
+
+Kind = Literal["pooled", "tokens", "logits"]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass
+class Embedder:
+    """What turns windows into embeddings.
+
+    Attributes:
+        name: of the checkpoint.
+        window: how a clip is cut into windows.
+        sampling_rate: of the waveforms, in Hz.
+        classifier: the classifier behind it; None for a model without a classification head.
+        digest: SHA-256 of weights, config and feature extractor.
+        parameters: how many weights it has.
+        on_gpu: whether it is on one, where windows should share forward passes.
+    """
+
+    name: str
+    window: WindowSpec
+    sampling_rate: int
+    classifier: Classifier | None
+    digest: str
+    parameters: int
+    on_gpu: bool
+    _forward: Callable[[Sequence[Waveform], Kind], Array]
+
+    def embed(self, windows: Sequence[Waveform], kind: Kind = "pooled") -> Array:
+        """Embeddings of windows; none depends on the others.
+
+        Args:
+            windows: (T_i,) float32 each, at ``sampling_rate``, at most a window long.
+            kind: "pooled" for what the classification head sees, "tokens" for the last hidden states, "logits" for the
+                head's output.
+
+        Returns:
+            (W, D) float32, or (W, TOKENS, D) for "tokens".
+
+        Raises:
+            CheckpointError: logits of a model without a head.
+        """
+        if kind == "logits" and self.classifier is None:
+            raise CheckpointError(
+                "no classification head", where=self.name, expected="a classifier; probes need none", found="features"
+            )
+        return self._forward(windows, kind)
+
+
+def load_embedder(checkpoint: str, *, random_init: int | None = None) -> Embedder:
+    """An embedder from a folder or the Hub.
+
+    Args:
+        checkpoint: one of ours, or any audio model that transformers' Auto classes read.
+        random_init: draw all weights anew with this seed, for comparison.
+
+    Raises:
+        CheckpointError: if it is missing or unusable.
+    """
+    folder = checkpoint_folder(checkpoint)
+    try:
+        architecture = str((AutoConfig.from_pretrained(folder).architectures or [""])[0])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
+    if architecture.endswith(HEADS):
+        try:
+            classifier = load_classifier(folder)
+        except CheckpointError as error:
+            if not str(error).startswith("no frontend"):
+                raise
+        else:
+            if random_init is not None:
+                reinitialise(classifier, random_init)
+            return embedder_of(classifier, checkpoint)
+    return _encoder(checkpoint, str(folder), random_init)
+
+
+def embedder_of(classifier: Classifier, name: str) -> Embedder:
+    """The embedder of a classifier."""
+
+    def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
+        if kind == "tokens":
+            return _last_states(classifier, windows)
+        return classifier.logits(windows) if kind == "logits" else classifier.embed(windows)
+
+    facts = _facts(classifier.model, classifier.feature_extractor)
+    return Embedder(name, classifier.window, classifier.sampling_rate, classifier, *facts, forward)
+
+
+@torch.inference_mode()
+def _last_states(classifier: Classifier, windows: Sequence[Waveform]) -> Array:
+    """(W, TOKENS, D): the last hidden states, one window a pass, since padding would be among the means."""
+    out = []
+    for window in windows:
+        waveforms, lengths = pad_batch([window], minimum_samples(classifier.model.config))
+        device = classifier.model.device
+        inputs = classifier.frontend.model_inputs(waveforms.to(device), lengths.to(device))
+        outputs = classifier.model(**inputs, output_hidden_states=True)
+        states = outputs.hidden_states if outputs.get("hidden_states") is not None else outputs.encoder_hidden_states
+        out.append(_tokens(_sequence(states[-1])))
+    return np.concatenate(out)
+
+
+def _encoder(checkpoint: str, folder: str, random_init: int | None) -> Embedder:
+    """A model without our kind of head: the mean of its last hidden states, window by window."""
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    if random_init is not None:
+        model = redrawn(model, random_init)
+    rate = int(extractor.sampling_rate)
+    inputs_of = _inputs(extractor, model, rate)
+
+    @torch.inference_mode()
+    def one(window: Waveform, kind: Kind) -> Array:
+        inputs = {key: value.to(model.device) for key, value in inputs_of(window).items()}
+        if kind == "pooled" and hasattr(model, "get_audio_features"):  # CLAP and its like
+            found = model.get_audio_features(**inputs)
+            return np.asarray(getattr(found, "pooler_output", found).float().cpu().numpy())
+        encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "audio_model", model)
+        hidden = _sequence(encoder(**inputs).last_hidden_state)
+        return hidden.mean(1).float().cpu().numpy() if kind == "pooled" else _tokens(hidden)
+
+    def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
+        try:
+            return np.concatenate([one(window, kind) for window in windows])
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                "a model that gives no embeddings of audio", where=checkpoint,
+                found=f"{type(model).__name__}: {type(error).__name__}: {error}",
+            ) from error  # fmt: skip
+
+    return Embedder(checkpoint, WindowSpec(5.0, 5.0), rate, None, *_facts(model, extractor), forward)
+
+
+def _inputs(extractor: Any, model: Any, rate: int) -> Callable[[Waveform], Any]:
+    """Our frontend where there is one, else the feature extractor itself."""
+    shortest = minimum_samples(model.config)
+    try:
+        frontend = frontend_for(extractor)
+    except CheckpointError:
+
+        def extracted(window: Waveform) -> Any:
+            padded = np.pad(window, (0, max(shortest - len(window), 0)))
+            return extractor(padded, sampling_rate=rate, return_tensors="pt")
+
+        return extracted
+    return lambda window: frontend.model_inputs(*pad_batch([window], shortest))
+
+
+def _sequence(hidden: torch.Tensor) -> torch.Tensor:
+    """(1, L, D) of a transformer's states, or of a convolutional map (1, D, H, W)."""
+    return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+
+
+def _tokens(hidden: torch.Tensor) -> Array:
+    """(1, L, D) → (1, TOKENS, D): means of neighbours."""
+    pooled = torch.nn.functional.adaptive_avg_pool1d(hidden.float().transpose(1, 2), TOKENS)
+    return np.asarray(pooled.transpose(1, 2).cpu().numpy())
+
+
+def _facts(model: Any, extractor: Any) -> tuple[str, int, bool]:
+    """Digest, number of weights, whether it is on a GPU."""
+    size = sum(weights.numel() for weights in model.parameters())
+    return _digest(model, extractor), size, model.device.type == "cuda"
+
+
+def _digest(model: Any, extractor: Any) -> str:
+    """SHA-256 of everything that an embedding depends on but the audio and the window."""
+    total = hashlib.sha256(f"{VERSION} {__version__} {type(model).__name__}".encode())
+    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
+    values = extractor.to_dict() if hasattr(extractor, "to_dict") else {"extractor": repr(extractor)}
+    for text in (config, {key: value for key, value in values.items() if not key.startswith("_")}):
+        total.update(json.dumps(text, sort_keys=True, default=str).encode())
+    for name, weights in sorted(model.state_dict().items()):
+        total.update(name.encode())
+        total.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,112 @@
+"""Fine-tuning on clips of any number of labels, none included, which ``train``'s source, one label a recording, lacks.
+
+A plain loop: random crops, binary cross-entropy, AdamW, warm-up and cosine. Of a recipe it takes the keys in ``KEYS``;
+it augments nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import get_cosine_schedule_with_warmup
+
+from hf_inatsounds.audio import Waveform
+from hf_inatsounds.downstream.clips import Clip, Task
+from hf_inatsounds.labels import LabelSpace, Taxon
+from hf_inatsounds.models import Classifier, build_classifier, minimum_samples, pad_batch
+from hf_inatsounds.objectives import Multilabel
+from hf_inatsounds.progress import Bar
+from hf_inatsounds.schema import RANKS
+from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.windows import WindowSpec, random_crop
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+KEYS = (
+    "model", "config", "feature_extractor", "window_s", "stride_s", "epochs", "batch_size", "learning_rate",
+    "warmup_share", "weight_decay", "max_grad_norm", "seed",
+)  # fmt: skip
+"""Keys of a recipe that count here."""
+
+
+def tune_multilabel(task: Task, rows: Array, recipe: Recipe, *, quiet: bool) -> tuple[Classifier, dict[str, Any]]:
+    """Train all weights on some clips.
+
+    ``loss = Σ_c BCE(z_c, t_c)``, mean over the batch.
+
+    Args:
+        task: the task.
+        rows: (N,) clips to train on.
+        recipe: of which ``KEYS`` count.
+        quiet: no progress.
+
+    Returns:
+        The classifier of the task's classes, and what is worth telling of the training.
+
+    Raises:
+        AudioError: a recording that cannot be read.
+        CheckpointError: a model that is missing or has no frontend.
+    """
+    began = time.monotonic()
+    classifier = _classifier(task, recipe)
+    model = classifier.model.train()
+    batches = -(-len(rows) // recipe.batch_size)
+    steps = batches * recipe.epochs
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = get_cosine_schedule_with_warmup(optimizer, round(recipe.warmup_share * steps), steps)
+    bar = Bar(f"{task.name}: training", quiet=quiet)
+    bar.start(steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        for step in range(steps):
+            epoch, batch = divmod(step, batches)
+            order = np.random.default_rng([recipe.seed, epoch]).permutation(rows)
+            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
+            loss = _loss(classifier, task, chosen, [recipe.seed, epoch])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            bar.update(step + 1, f"loss {loss.item():.3f}")
+    bar.close()
+    model.eval()
+    about = {"epochs": recipe.epochs, "steps": steps, "seconds": round(time.monotonic() - began, 1)}
+    return classifier, {**about, "augmentation": None, "recipe_keys": list(KEYS)}
+
+
+def _classifier(task: Task, recipe: Recipe) -> Classifier:
+    none = ("none",) * (len(RANKS) - 1)
+    space = LabelSpace(tuple(Taxon(name, "", "class", (*none, name), True) for name in task.classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)  # the new head's weights
+        classifier = build_classifier(
+            recipe.model, space, Multilabel(), window=WindowSpec(recipe.window_s, recipe.stride_s),
+            config=recipe.config, feature_extractor=recipe.feature_extractor,
+        )  # fmt: skip
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    classifier.model.to(device)
+    classifier.frontend.to(device)
+    return classifier
+
+
+def _loss(classifier: Classifier, task: Task, rows: Array, seed: list[int]) -> torch.Tensor:
+    crops = [crop(task.clips[i], classifier, np.random.default_rng([*seed, int(i)])) for i in rows]
+    waveforms, lengths = pad_batch(crops, minimum_samples(classifier.model.config))
+    device = classifier.model.device
+    logits = classifier.model(**classifier.frontend.model_inputs(waveforms.to(device), lengths.to(device))).logits
+    targets = torch.from_numpy(task.targets(rows)).float().to(device)
+    return functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(-1).mean()
+
+
+def crop(clip: Clip, classifier: Classifier, generator: np.random.Generator) -> Waveform:
+    """A random window of a clip, the whole of a shorter one; only that is decoded."""
+    with clip.open() as recording:
+        rate = recording.info.sampling_rate
+        length = round((clip.end_s - clip.start_s) * rate)
+        start, stop = random_crop(length, classifier.window.size_samples(rate), generator)
+        return recording.read(clip.start_s + start / rate, (stop - start) / rate, classifier.sampling_rate)

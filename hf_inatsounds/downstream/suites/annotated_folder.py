@@ -1,0 +1,128 @@
+"""Any folder of recordings with annotations of people.
+
+Annotations are either one ``annotations.csv`` (``file``, ``start_s``, ``end_s``, ``label``; without the times a label
+is the whole recording's; ``split`` or ``fold`` if there is a split), or a table beside each recording: for ``dawn.wav``
+the Raven tables ``dawn*.selections.txt`` or the Audacity track ``dawn.txt``. Folders ``train`` and ``test`` are a
+split; without any, recordings are dealt to five folds by their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_inatsounds.downstream.annotation_tables import csv_events, read_csv, read_events
+from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, audio_files, checked_end_s, duration_s, inside
+from hf_inatsounds.downstream.overlap import Event, full_windows, window_labels
+from hf_inatsounds.downstream.policies import EVENTS, SINGLE_LABEL
+from hf_inatsounds.errors import SuiteError
+
+WINDOW_S = 5.0
+N_FOLDS = 5
+TABLE = "annotations.csv"
+
+
+def load_folder(folder: Path, only: Sequence[str] = ()) -> Suite:
+    """A folder as one task: windows of 5 s where there are events, whole recordings where there are none."""
+    table = folder / TABLE
+    if table.exists() and not {"start_s", "end_s"} & set(read_csv(table, ["file", "label"])[0]):
+        return Suite("folder", (_whole_recordings(folder, table),))
+    events = annotated_recordings(folder)
+    classes = tuple(sorted({one.label for found in events.values() for one in found}))
+    if not classes:
+        raise SuiteError("no annotation", where=folder, expected="at least one labelled event")
+    parts = _parts(folder, table, list(events))
+    clips = []
+    for path, found in events.items():
+        for start_s, end_s in full_windows(duration_s(path), WINDOW_S, WINDOW_S):
+            labels = window_labels(start_s, end_s, found, classes)
+            clips.append(Clip(path, start_s, end_s, labels, parts[path], path))
+    notes = (f"windows of {WINDOW_S:g} s; positive from 20 % of the shorter of window and event on",)
+    return Suite("folder", (Task(folder.resolve().name, classes, tuple(clips), _folds(parts), EVENTS,
+                                 names="scientific", notes=notes),))  # fmt: skip
+
+
+def annotated_recordings(folder: Path) -> dict[str, list[Event]]:
+    """Events by recording, all checked against the recording's length.
+
+    Raises:
+        SuiteError: no recording, a recording without a table, or an event past the end.
+    """
+    table = folder / TABLE
+    found: dict[str, list[Event]] = {}
+    if table.exists():
+        rows = read_csv(table, ["file", "start_s", "end_s", "label"])
+        for name, events in csv_events(rows, str(table)).items():
+            found[str(inside(folder, name, where=str(table)))] = events
+    else:
+        for path in audio_files(folder):
+            tables = tables_of(path)
+            if not tables:
+                raise SuiteError(
+                    "a recording without annotations", where=path, expected=f"{path.stem}*.selections.txt, "
+                    f"{path.stem}.txt, or one {TABLE}; an empty {path.stem}.txt where nothing is heard",
+                )  # fmt: skip
+            found[str(path)] = [event for one in tables for event in read_events(one)]
+    if not found:
+        raise SuiteError("no recordings", where=folder, found="nothing", expected=f"recordings, or {TABLE}")
+    for path_name, events in found.items():
+        for event in events:
+            checked_end_s(event.end_s, path_name, where=f"{path_name}, {event.label!r}")
+    return found
+
+
+def tables_of(path: Path) -> list[Path]:
+    """The tables that belong to a recording: all its Raven tables, else its Audacity track."""
+    raven = [one for one in sorted(path.parent.glob("*.selections.txt")) if one.name.startswith(f"{path.stem}.")]
+    track = path.with_suffix(".txt")
+    return raven or ([track] if track.exists() else [])
+
+
+def _whole_recordings(folder: Path, table: Path) -> Task:
+    rows = read_csv(table, ["file", "label"])
+    classes = tuple(sorted({row["label"].strip() for row in rows if row["label"].strip()}))
+    labels: dict[str, set[int]] = {}
+    for number, row in enumerate(rows, start=2):
+        path = str(inside(folder, row["file"], where=f"{table}, line {number}"))
+        known = labels.setdefault(path, set())
+        if row["label"].strip():
+            known.add(classes.index(row["label"].strip()))
+    parts = _parts(folder, table, list(labels))
+    clips = tuple(
+        Clip(path, 0.0, duration_s(path), tuple(sorted(known)), parts[path], path) for path, known in labels.items()
+    )
+    policy = SINGLE_LABEL if all(len(known) == 1 for known in labels.values()) else EVENTS
+    return Task(folder.resolve().name, classes, clips, _folds(parts), policy, names="scientific")
+
+
+def _parts(folder: Path, table: Path, paths: list[str]) -> dict[str, str]:
+    """Part of each recording: by the table's column, by the folders train and test, or dealt by name."""
+    if table.exists():
+        rows = read_csv(table, ["file"])
+        column = next((name for name in ("split", "fold") if name in rows[0]), None)
+        if column is not None:
+            parts: dict[str, str] = {}
+            for number, row in enumerate(rows, start=2):
+                path, part = str(folder / row["file"]), row[column].strip()
+                if not part or parts.setdefault(path, part) != part:
+                    raise SuiteError("overlapping folds" if part else f"no {column}",
+                                     where=f"{table}, line {number}", found=f"{row['file']} in {part!r}")  # fmt: skip
+            return {path: parts[path] for path in paths}
+    top = {path: Path(path).relative_to(folder).parts[0] for path in paths}
+    if set(top.values()) == {"train", "test"}:
+        return top
+    names = sorted(paths, key=lambda path: hashlib.sha256(Path(path).name.encode()).digest())
+    if len(names) < 2:
+        raise SuiteError("too few recordings", where=folder, found=len(names), expected="two, to train and to test")
+    return {path: str(i % N_FOLDS + 1) for i, path in enumerate(names)}
+
+
+def _folds(parts: dict[str, str]) -> tuple[Fold, ...]:
+    names = sorted(set(parts.values()))
+    if "test" in names and "train" in names:
+        held = tuple(name for name in names if name in ("validation", "valid", "val"))
+        return (Fold("test", ("train",), ("test",), held),)
+    if len(names) < 2:
+        raise SuiteError("too few folds", where="folder", found=names, expected="at least two")
+    return tuple(Fold(name, tuple(other for other in names if other != name), (name,)) for name in names)

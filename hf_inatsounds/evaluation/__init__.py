@@ -1,0 +1,24 @@
+"""Evaluation: a classifier on a split by the paper's protocol, into scores and ``results.json``."""
+
+from __future__ import annotations
+
+from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
+from hf_inatsounds.evaluation.run import RESULTS_FILE, TRAIN_FILE, GeoChoice, environment, evaluate, score_split
+from hf_inatsounds.evaluation.split import SplitInfo, split_info, split_table, training_counts
+
+__all__ = [
+    "RESULTS_FILE",
+    "TRAIN_FILE",
+    "Bootstrap",
+    "GeoChoice",
+    "SplitInfo",
+    "environment",
+    "evaluate",
+    "geo_measures",
+    "measures_of",
+    "metrics_of",
+    "score_split",
+    "split_info",
+    "split_table",
+    "training_counts",
+]

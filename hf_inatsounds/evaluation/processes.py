@@ -1,0 +1,84 @@
+"""Several processes that score a split side by side, and what their blocks depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from hf_inatsounds.errors import InatSoundsError, ScoresError
+from hf_inatsounds.evaluation.split import SplitInfo
+from hf_inatsounds.models import Classifier, load_classifier
+from hf_inatsounds.progress import track
+from hf_inatsounds.scoring.folder import Blocks
+from hf_inatsounds.windows import WindowSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes: Array) -> dict[str, Any]:
+    """What scores depend on: blocks that an interrupted evaluation left are used where it is the same."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(classifier.model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
+    return {
+        "weights": weights.hexdigest(),
+        "source": [info.source, info.index, info.name, info.split, info.revision],
+        "window": [window.size_s, window.stride_s, window.alignment],
+        "classes": hashlib.sha256(np.ascontiguousarray(classes, np.int64).data).hexdigest(),
+    }
+
+
+def score_in_processes(
+    checkpoint: str,
+    info: SplitInfo,
+    window: WindowSpec,
+    classes: Array,
+    blocks: Blocks,
+    batch_size: int,
+    processes: int,
+    quiet: bool,
+) -> None:
+    """Score the missing blocks in processes of their own, each on a GPU of its own where there are some.
+
+    Raises:
+        InatSoundsError: what a process raises.
+    """
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        jobs = [
+            pool.submit(_worker, checkpoint, info, window, classes, blocks, batch_size, (i, processes), quiet or i > 0)
+            for i in range(processes)
+        ]
+        try:
+            for job in jobs:
+                job.result()
+        except InatSoundsError:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except OSError as error:
+            raise ScoresError("a scoring process ended", where="--processes", found=error) from error
+
+
+def _worker(
+    checkpoint: str,
+    info: SplitInfo,
+    window: WindowSpec,
+    classes: Array,
+    blocks: Blocks,
+    batch_size: int,
+    part: tuple[int, int],
+    quiet: bool,
+) -> None:
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        torch.set_num_threads(max(torch.get_num_threads() // part[1], 1))
+    classifier = load_classifier(checkpoint, device=f"cuda:{part[0] % gpus}" if gpus else "cpu")
+    rows = track(info.rows(), f"scoring {info.split}, process 1 of {part[1]}", total=len(info.labels), quiet=quiet)
+    blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)

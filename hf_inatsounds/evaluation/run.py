@@ -1,0 +1,245 @@
+"""The evaluation itself: score, measure, write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hf_inatsounds.defects import DefectLog
+from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
+from hf_inatsounds.evaluation.processes import plan_of, score_in_processes
+from hf_inatsounds.evaluation.split import SplitInfo, training_counts
+from hf_inatsounds.files import write_json
+from hf_inatsounds.geo import Reweighting, load_prior
+from hf_inatsounds.geo.apply import THRESHOLD
+from hf_inatsounds.metrics.pooling import POOLINGS
+from hf_inatsounds.models import Classifier
+from hf_inatsounds.progress import track
+from hf_inatsounds.scoring import FileScores, score_recordings
+from hf_inatsounds.scoring.folder import WORK, Blocks
+from hf_inatsounds.windows import WindowSpec
+
+RESULTS_FILE = "results.json"
+TRAIN_FILE = "train.json"
+LIBRARIES = (
+    "hf_inatsounds",
+    "datasets",
+    "transformers",
+    "accelerate",
+    "torch",
+    "soundfile",
+    "soxr",
+    "numpy",
+    "pyarrow",
+)
+Scored = Literal["present", "evaluated", "all"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class GeoChoice:
+    """A range prior to report with and without.
+
+    Attributes:
+        path: as ``load_prior`` takes it.
+        mode: "mask" or "soft"; None for what the kind of prior is made for.
+        threshold: of the mask.
+        weight: of the soft combination.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    path: str
+    mode: Literal["mask", "soft"] | None = None
+    threshold: float = THRESHOLD
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        Reweighting(self.mode or "mask", self.threshold, self.weight)  # validates
+
+
+def score_split(
+    classifier: Classifier,
+    info: SplitInfo,
+    window: WindowSpec,
+    *,
+    batch_size: int = 32,
+    quiet: bool = False,
+    part: tuple[int, int] = (0, 1),
+) -> tuple[FileScores | None, DefectLog]:
+    """Score a split, or one process's part of it.
+
+    Args:
+        classifier: what scores; its label space must be the split's.
+        info: the split.
+        window: how recordings are cut.
+        batch_size: windows a forward pass.
+        quiet: no progress bar.
+        part: (i, n): every n-th recording from the i-th on.
+
+    Returns:
+        Scores, None where the part holds no recording, and what was wrong with the recordings.
+
+    Raises:
+        CheckpointError: if the checkpoint's classes are not the dataset's.
+    """
+    check_classes(classifier, info)
+    mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
+    total = len(range(part[0], len(info.labels), part[1]))
+    if not total:
+        return None, DefectLog()
+    rows: Iterator[dict[str, Any]] = track(mine, f"scoring {info.split}", total=total, quiet=quiet)
+    return score_recordings(classifier, rows, window, present=info.present, batch_size=batch_size)
+
+
+def check_classes(classifier: Classifier, info: SplitInfo) -> None:
+    """Raise CheckpointError unless the classifier's classes are the dataset's, in the same order."""
+    if classifier.label_space is None:
+        raise CheckpointError(
+            "the checkpoint has no label space", expected="label_space.json beside it, as train writes it"
+        )
+    info.label_space.check_matches(classifier.label_space, where="checkpoint against dataset")
+
+
+def scored_classes(info: SplitInfo, scored: Scored) -> Array:
+    """The classes that take part in the softmax and are kept, ascending.
+
+    Args:
+        info: the split.
+        scored: "present", the authors' protocol; "evaluated", those marked for evaluation; or "all".
+    """
+    if scored == "all":
+        return np.arange(len(info.label_space))
+    if scored == "evaluated":
+        return np.union1d(info.present, np.array(info.label_space.evaluated, np.int64))
+    return info.present
+
+
+def evaluate(
+    classifier: Classifier,
+    info: SplitInfo,
+    out: Path,
+    *,
+    window: WindowSpec,
+    checkpoint: str,
+    batch_size: int = 32,
+    scored: Scored = "present",
+    processes: int = 1,
+    geo: GeoChoice | None = None,
+    bootstrap: Bootstrap | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Score a split, write scores and ``results.json``, return the results. What a kill left is gone on with.
+
+    Args:
+        classifier: what is evaluated.
+        info: the split.
+        out: folder of ``scores.parquet``, ``windows.parquet``, ``scores.json`` and ``results.json``.
+        window: how recordings are cut.
+        checkpoint: where the classifier is from; its ``train.json`` is quoted, and other processes load it.
+        batch_size: windows a forward pass.
+        scored: the classes that take part, as :func:`scored_classes` takes it.
+        processes: that score side by side, each on a GPU of its own where there are some.
+        geo: a range prior to report with and without.
+        bootstrap: of the intervals; None for 200 resamples.
+        quiet: no progress bar.
+
+    Raises:
+        InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
+    """
+    check_classes(classifier, info)
+    prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
+    classes = scored_classes(info, scored)
+    blocks = Blocks(out / WORK, plan_of(classifier, info, window, classes))
+    blocks.prepare()
+    if processes > 1:
+        score_in_processes(checkpoint, info, window, classes, blocks, batch_size, processes, quiet)
+    else:
+        rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
+        blocks.score(classifier, rows, window, classes, batch_size=batch_size)
+    window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
+    facts = {"split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts}
+    info.label_space.save(out)  # so that metrics need neither model nor source
+    defects = blocks.join(out, facts)
+
+    metrics: dict[str, dict[str, Any]] = {}
+    for aggregation in POOLINGS:  # one at a time: each is 1.1 GB where all classes are kept
+        scores = FileScores.load(out, [aggregation])
+        metrics |= metrics_of(scores, info.label_space, windows=aggregation == POOLINGS[-1])
+        n_recordings, n_windows = len(scores.recording_id), len(scores.window_file)
+    scores = FileScores.load(out, ["mean"])
+    measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
+    results = {
+        "model": _model(classifier, Path(checkpoint)),
+        "dataset": _dataset(info, n_recordings),
+        "window": window_facts,
+        "windows": n_windows,
+        "headline": "mean",
+        "scored_classes": {"which": scored, "count": len(classes)},
+        "metrics": metrics,
+        **measured,
+        "defects": defects.report(),
+        "environment": environment(),
+    }
+    if geo and prior is not None:
+        how = Reweighting(geo.mode or prior.default_mode, geo.threshold, geo.weight)  # type: ignore[arg-type]  # ClassVar[str]
+        found = geo_measures(scores, info.label_space, prior, how, bootstrap or Bootstrap())
+        results["geo_prior"] = {"name": Path(geo.path).name, **found}
+    write_json(out / RESULTS_FILE, results)
+    return results
+
+
+def environment() -> dict[str, str]:
+    """Versions of what a number depends on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _model(classifier: Classifier, checkpoint: Path) -> dict[str, Any]:
+    return {
+        "name": checkpoint.resolve().name,
+        "architecture": type(classifier.model).__name__,
+        "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
+        "objective": classifier.objective.name,
+        "sampling_rate": classifier.sampling_rate,
+        "training": _training(checkpoint),
+    }
+
+
+def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
+    return {
+        "title": info.title,
+        "name": info.name,
+        "split": info.split,
+        "recordings": n_recordings,
+        "annotated_recordings": len(info.labels),
+        "hours": info.hours,
+        "classes": len(info.label_space),
+        "evaluated_classes": len(info.label_space.evaluated),
+        "present_classes": len(info.present),
+    }
+
+
+def _training(checkpoint: Path) -> dict[str, Any] | None:
+    """What is quoted of a checkpoint's training; None for one from elsewhere."""
+    try:
+        run = json.loads((checkpoint / TRAIN_FILE).read_text(encoding="utf-8"))
+        return {key: run[key] for key in ("seed", "dataset", "epochs", "steps", "recordings", "best")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,283 @@
+"""Spectrogram images, as the dataset's paper makes them, for image backbones."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import scipy.fft
+import torch
+from torch.nn import functional
+from transformers.audio_utils import mel_filter_bank
+
+from hf_inatsounds.errors import CheckpointError, RecipeError
+from hf_inatsounds.files import write_json
+from hf_inatsounds.frontends.base import (
+    Frontend,
+    InputLayout,
+    Precision,
+    check_batch,
+    check_precision,
+    spectrum_dtype,
+)
+from hf_inatsounds.frontends.blocks import Frames, banded, bands_of, by_frames, magnitude
+
+WINDOW_SAMPLES = 512
+HOP_SAMPLES = 128
+FFT_SAMPLES = 1024
+MEL_BINS = 128
+MAGNITUDE_FLOOR = 1e-10
+PROCESSOR_FILE = "preprocessor_config.json"
+_KEY = "inatsounds_spectrogram"
+
+Variant = Literal["raw", "scaled"]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How a variant scales samples, clips decibels, and what its images' statistics are."""
+
+    full_scale: float
+    lowest_db: float
+    highest_db: float
+    mean: float
+    std: float
+
+
+SCALES: dict[str, _Scale] = {
+    "raw": _Scale(32_768.0, -50.0, 50.0, 0.6569, 0.1786),
+    "scaled": _Scale(32_768.0 / 32_767.0, -100.0, 0.0, 0.3342, 0.1529),
+}
+"""Variant → what it does to samples in [-1, 1], where int16 samples were divided by 32,768."""
+
+
+@dataclass(frozen=True)
+class SpectrogramImageExtractor:
+    """Settings of a ``SpectrogramImageFrontend``, saved so that transformers' image processors read them too.
+
+    ``preprocessor_config.json`` says how a spectrogram image (128 × ``n_frames``, grey) becomes ``pixel_values``
+    in the keys of ``ViTImageProcessor``, and under one key of our own how a recording becomes that image.
+
+    Args:
+        variant: "raw" (int16 samples as they are, -50 … 50 dB) or "scaled" (samples in [-1, 1], -100 … 0 dB).
+        n_frames: columns of the spectrogram; 512 are 2.99 s.
+        image_size: height and width that the model sees, in pixels; one number for a square.
+        sampling_rate: in Hz.
+        precision: what the spectrum is computed in.
+
+    Raises:
+        RecipeError: if a value is out of range.
+
+    >>> SpectrogramImageExtractor("scaled", image_size=64).size
+    (64, 64)
+    """
+
+    variant: Variant = "raw"
+    n_frames: int = 512
+    image_size: int | tuple[int, int] = 224
+    sampling_rate: int = 22_050
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.variant not in get_args(Variant):
+            raise RecipeError("unknown variant", where="variant", found=repr(self.variant), expected="raw or scaled")
+        if isinstance(self.image_size, list):
+            object.__setattr__(self, "image_size", tuple(self.image_size))
+        if self.n_frames < 1 or len(self.size) != 2 or min(self.size) < 1 or self.sampling_rate < 1:
+            raise RecipeError("bad spectrogram image", where="feature_extractor", found=self, expected="sizes above 0")
+        check_precision(self.precision)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's input, in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+    @classmethod
+    def of(cls, values: dict[str, Any], *, where: object) -> SpectrogramImageExtractor:
+        """From keys and values; a key that is none of the settings' is a RecipeError."""
+        unknown = set(values) - {one.name for one in fields(cls)}
+        if unknown:
+            expected = ", ".join(one.name for one in fields(cls))
+            raise RecipeError("unknown key", where=f"{where}.{min(unknown)}", expected=expected)
+        return cls(**values)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``preprocessor_config.json`` into ``folder``."""
+        scale, (height, width) = SCALES[self.variant], self.size
+        write_json(
+            Path(folder) / PROCESSOR_FILE,
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "do_resize": True,
+                "size": {"height": height, "width": width},
+                "resample": 2,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "image_mean": [scale.mean] * 3,
+                "image_std": [scale.std] * 3,
+                _KEY: asdict(self),
+            },
+        )
+
+    @staticmethod
+    def is_in(folder: str | Path) -> bool:
+        """Whether ``save_pretrained`` wrote what ``folder`` holds."""
+        path = Path(folder) / PROCESSOR_FILE
+        return path.exists() and _KEY in path.read_text(encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **overrides: Any) -> SpectrogramImageExtractor:
+        """Read what ``save_pretrained`` wrote; settings that ``overrides`` names are replaced.
+
+        Raises:
+            CheckpointError: if the folder's images are not spectrograms, or the file is malformed.
+        """
+        path = Path(folder) / PROCESSOR_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))[_KEY]
+            return cls.of({**values, **overrides}, where=PROCESSOR_FILE)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                "no spectrogram settings",
+                where=path,
+                found=f"{type(error).__name__}: {error}",
+                expected="an image classifier that train wrote",
+            ) from error
+
+
+class SpectrogramImageFrontend(Frontend):
+    """Mel spectrogram as a grey image, resized and normalised for an image backbone.
+
+    ``S[m, t] = 20 · log10(max(Σ_k mel[k, m] · |DFT_1024(w · x_t)_k| · 2 / Σ w, 1e-10))`` with x_t the 512 samples
+    from 128 t on and w the periodic Hann window; ``pixel = ⌊255 · (clip(S) - low) / (high - low)⌋``, the highest
+    band in row 0. The frames are cut at ``n_frames`` or centred among black columns, divided by 255, resized
+    (bilinear, antialiased), normalised by the variant's mean and standard deviation, repeated to three channels.
+
+    Args:
+        variant: "raw" or "scaled".
+        n_frames: columns before resizing.
+        image_size: of the output.
+        sampling_rate: in Hz.
+        precision: of the spectrum, "float32" or "float64". The authors' pixels hold the rounding of scipy's float32
+            FFT, so that neither gives them all: on real recordings .11 % (raw) and .01 % (scaled) of the pixels are
+            one off in float32, .07 % and .01 % in float64, and none more. ``spectrogram`` has their very arithmetic.
+
+    Source: gvanhorn38/iNatSounds wav2mel.py (raw), cvl-umass/audio-geolocation (scaled), cvl-umass/iNatSounds.
+    """
+
+    layout = InputLayout("pixel_values", time_axis=3, frequency_axis=2)
+
+    def __init__(
+        self,
+        variant: Variant = "raw",
+        n_frames: int = 512,
+        image_size: int | tuple[int, int] = 224,
+        sampling_rate: int = 22_050,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__()
+        self.settings = SpectrogramImageExtractor(variant, n_frames, image_size, sampling_rate, precision)
+        self.sampling_rate = sampling_rate
+        self.pads_safely = True  # images are padded, not waveforms
+        mel = mel_filter_bank(
+            num_frequency_bins=FFT_SAMPLES // 2 + 1,
+            num_mel_filters=MEL_BINS,
+            min_frequency=0,
+            max_frequency=sampling_rate / 2,
+            sampling_rate=sampling_rate,
+            norm=None,
+            mel_scale="kaldi",  # 1127 · ln(1 + f / 700)
+            triangularize_in_mel_space=True,
+        )
+        self.mel: torch.Tensor
+        self._authors_mel = mel[:, ::-1].copy()  # bands from high to low, so that row 0 is the highest
+        self.register_buffer("mel", torch.from_numpy(self._authors_mel).float(), persistent=False)
+        self._bands = bands_of(self.mel)
+
+    @classmethod
+    def from_feature_extractor(cls, feature_extractor: SpectrogramImageExtractor) -> SpectrogramImageFrontend:
+        """The frontend with the settings of ``feature_extractor``."""
+        return cls(**{one.name: getattr(feature_extractor, one.name) for one in fields(feature_extractor)})
+
+    def spectrogram(self, waveform: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The whole spectrogram of one recording, as the authors store it, on the host and in their arithmetic.
+
+        Args:
+            waveform: (T,) int16, or float32 in [-1, 1].
+
+        Returns:
+            (128, frames) uint8, frames = 1 + (T - 512) // 128, or 0 below 512 samples.
+        """
+        scale, samples = SCALES[self.settings.variant], np.asarray(waveform)
+        values = samples.astype(np.float32) * np.float32(1.0 if samples.dtype == np.int16 else 32_768.0)
+        if self.settings.variant == "scaled":
+            values = values / np.float32(32_767.0)
+        if len(values) < WINDOW_SAMPLES:
+            return np.zeros((MEL_BINS, 0), np.uint8)
+        frames = np.lib.stride_tricks.sliding_window_view(values, WINDOW_SAMPLES)[::HOP_SAMPLES]
+        window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64).numpy()
+        spectrum = scipy.fft.rfft(frames * window.astype(np.float32), FFT_SAMPLES)
+        bands = (np.abs(spectrum) * np.float32(2.0 / window.sum())) @ self._authors_mel
+        level = np.clip(20.0 * np.log10(np.maximum(bands, MAGNITUDE_FLOOR)), scale.lowest_db, scale.highest_db)
+        values = (level - scale.lowest_db) * 255.0 / (scale.highest_db - scale.lowest_db)
+        pixels: np.ndarray[Any, np.dtype[np.uint8]] = values.astype(np.uint8).T
+        return pixels
+
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Images.
+
+        Args:
+            waveforms: (B, T) float, mono, in [-1, 1], zero-padded on the right.
+            lengths: (B,) int, real samples of each row. A row of fewer than 512 has no frame: a black image.
+
+        Returns:
+            (B, 3, height, width) float32; the three channels are one.
+
+        Raises:
+            ValueError: if the shapes do not fit each other.
+        """
+        check_batch(waveforms, lengths)
+        n_frames, scale = self.settings.n_frames, SCALES[self.settings.variant]
+        found = min(max(1 + (waveforms.shape[1] - WINDOW_SAMPLES) // HOP_SAMPLES, 0), n_frames)
+        images = functional.pad(self._pixels(waveforms, found, lengths), (0, n_frames - found))  # (B, 128, n_frames)
+        filled = (lengths - WINDOW_SAMPLES).div(HOP_SAMPLES, rounding_mode="floor") + 1
+        filled = filled.clamp(0, found)[:, None]
+        index = torch.arange(n_frames, device=waveforms.device)[None, :] - (n_frames - filled) // 2
+        heard = (index >= 0) & (index < filled)  # (B, n_frames)
+        columns = index.clamp(0, n_frames - 1)[:, None, :].expand(-1, MEL_BINS, -1)
+        images = images.gather(2, columns).where(heard[:, None, :], 0.0) / 255.0
+        resized = functional.interpolate(images[:, None], self.settings.size, mode="bilinear", antialias=True)
+        return ((resized - scale.mean) / scale.std).expand(-1, 3, -1, -1)
+
+    def _pixels(self, waveforms: torch.Tensor, n_frames: int, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Pixels (B, 128, n_frames), whole numbers in [0, 255] as float32, of the first ``n_frames`` frames."""
+        if n_frames == 0:
+            return waveforms.new_zeros((waveforms.shape[0], MEL_BINS, 0), dtype=torch.float32)
+        kind = spectrum_dtype(self.settings.precision, waveforms.device)
+        window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=kind, device=waveforms.device)
+        window = window * (SCALES[self.settings.variant].full_scale * 2.0 / window.sum())
+        window = functional.pad(window, (0, FFT_SAMPLES - WINDOW_SAMPLES))
+        with torch.autocast(waveforms.device.type, enabled=False):
+            frames = Frames(WINDOW_SAMPLES, HOP_SAMPLES, n_frames, MEL_BINS)
+            pixels = by_frames(lambda rows: self._levels(rows.to(kind), window), waveforms, frames, lengths)
+        return pixels.transpose(1, 2)
+
+    def _levels(self, waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        scale = SCALES[self.settings.variant]
+        n_frames = 1 + (waveforms.shape[1] - WINDOW_SAMPLES) // HOP_SAMPLES
+        # as long as the FFT, under a window that is 0 from sample 512 on: torch's own padding takes longer than the FFT
+        padded = functional.pad(waveforms, (0, FFT_SAMPLES - WINDOW_SAMPLES))
+        spectrum = torch.fft.rfft(padded.unfold(1, FFT_SAMPLES, HOP_SAMPLES)[:, :n_frames] * window)
+        # what follows the magnitudes has no cancellation and needs no float64
+        level = banded(magnitude(spectrum).float(), self.mel, self._bands).clamp_min_(MAGNITUDE_FLOOR).log_()
+        level.mul_(20.0 / math.log(10.0)).clamp_(scale.lowest_db, scale.highest_db)
+        return level.sub_(scale.lowest_db).mul_(255.0).div_(scale.highest_db - scale.lowest_db).floor_()
+
+    def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``{"pixel_values": (B, 3, height, width)}``."""
+        return {"pixel_values": self(waveforms, lengths)}

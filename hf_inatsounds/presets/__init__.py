@@ -1,0 +1,42 @@
+"""Presets: native transformers models from random weights, small ones for two CPU cores and the usual sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.presets.families import FAMILIES
+from hf_inatsounds.presets.table import PRESETS, Preset
+from hf_inatsounds.windows import WindowSpec
+
+__all__ = ["PRESETS", "Preset", "from_preset"]
+
+
+def from_preset(
+    preset: str, shared: dict[str, Any], given: dict[str, Any], overrides: dict[str, Any], window: WindowSpec
+) -> tuple[Any, Any]:
+    """A new model and its feature extractor.
+
+    Args:
+        preset: a name in ``PRESETS``.
+        shared: all values that override the preset's model config.
+        given: those of them that a user chose, which are checked.
+        overrides: values that override the feature extractor's.
+        window: inputs have its length.
+
+    Raises:
+        RecipeError: if a chosen key is none of the config's.
+    """
+    import transformers
+
+    one = PRESETS[preset]
+    family = FAMILIES[one.family]
+    kind = getattr(transformers, family.config)
+    unknown = set(given) - set(vars(kind()))
+    if unknown:
+        raise RecipeError("unknown key", where=f"config.{min(unknown)}", expected=f"a key of {family.config}")
+    values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
+    model = getattr(transformers, family.model)(kind(**values))
+    if family.start is not None:
+        family.start(model)
+    return model, extractor

@@ -1,0 +1,32 @@
+"""What a person reads: tables for a terminal, the report of a training run, and pages with plots."""
+
+from __future__ import annotations
+
+from hf_inatsounds.reports.page import write_comparison, write_report
+from hf_inatsounds.reports.tables import (
+    AGGREGATIONS,
+    METRIC_NAMES,
+    comparison_text,
+    defect_lines,
+    markdown_table,
+    metric_rows,
+    results_text,
+    summarise,
+    text_table,
+    training_report,
+)
+
+__all__ = [
+    "AGGREGATIONS",
+    "METRIC_NAMES",
+    "comparison_text",
+    "defect_lines",
+    "markdown_table",
+    "metric_rows",
+    "results_text",
+    "summarise",
+    "text_table",
+    "training_report",
+    "write_comparison",
+    "write_report",
+]

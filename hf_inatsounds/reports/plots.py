@@ -1,0 +1,224 @@
+"""Plots of an evaluation, as matplotlib figures; drawn without a display, text from datasets never taken as markup."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from hf_inatsounds.reports.tables import signed
+from hf_inatsounds.schema import RANKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, QUIET, GRID = "#1f2933", "#66727f", "#e3e7eb"
+BLUE, ORANGE = "#1f6fb2", "#d9622b"
+CATEGORY_COLOURS = ("#1f6fb2", "#d9622b", "#2b9a66", "#8b5fbf", "#b8860b", "#c2457a", "#4a7c8c", "#7a7a7a")
+"""Told apart by people with the common colour deficiencies, the first five."""
+
+STYLE = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "text.color": INK,
+    "axes.labelcolor": QUIET, "axes.edgecolor": "#b7c0c8", "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True, "xtick.color": QUIET, "ytick.color": QUIET,
+    "legend.frameon": False, "text.parse_math": False, "svg.fonttype": "none", "figure.dpi": 110,
+}  # fmt: skip
+MANY = 1_500  # points from which on a scatter is an image within its plot: 49,527 of them would be a page of 10 MB
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """``draw`` under the style: artists take it when they are made, ``text.parse_math`` too."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        from matplotlib import rc_context
+
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one set of axes; no pyplot, so that nothing is global."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(made)
+    return made, made.add_subplot()
+
+
+@styled
+def as_png(made: Figure) -> bytes:
+    """The figure as PNG."""
+    buffer = io.BytesIO()
+    made.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@styled
+def as_svg(made: Figure) -> str:
+    """The figure as an SVG element to stand in HTML: scales with the page, and names nothing elsewhere."""
+    buffer = io.StringIO()
+    made.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    text = text[text.index("<svg") :]
+    head, rest = text.split(">", 1)
+    return re.sub(r' (width|height)="[^"]*"', "", head) + ">" + rest
+
+
+def _dots(axes: Axes, names: Sequence[str], values: Sequence[float], intervals: Sequence[Any], *, zero: bool) -> None:
+    """Values with their intervals, one a line, the first on top."""
+    places = np.arange(len(names))[::-1]
+    for y, value, interval in zip(places, values, intervals, strict=True):
+        if interval is not None:
+            axes.plot(interval, [y, y], color=BLUE, alpha=0.35, linewidth=6, solid_capstyle="butt")
+        axes.plot([value], [y], "o", color=BLUE, markersize=6)
+        right = max(value, interval[1]) if interval is not None else value
+        text = signed(value) if zero else f"{value:.3f}"
+        axes.annotate(text, (right, y), (7, 0), textcoords="offset points", va="center", color=INK,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})  # fmt: skip
+    axes.set_yticks(places, list(names), color=INK)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.tick_params(length=0)
+    axes.grid(axis="y", visible=False)
+    if zero:
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.margins(x=0.25)
+    else:
+        axes.set_xlim(0, 1.12)
+        axes.set_xticks(np.linspace(0, 1, 6))
+
+
+@styled
+def groups_plot(groups: dict[str, Any], label: str) -> Figure:
+    """MAP of groups of classes, with intervals."""
+    made, axes = figure(5.2, 0.7 + 0.5 * len(groups))
+    names = [
+        f"{name}\n{one['classes']} class{'es' * (one['classes'] > 1)}, {one['items']:,} rec."
+        for name, one in groups.items()
+    ]
+    _dots(
+        axes, names, [one["map"] for one in groups.values()], [one["interval"] for one in groups.values()], zero=False
+    )
+    axes.set_xlabel(label)
+    return made
+
+
+@styled
+def ranks_plot(metrics: dict[str, Any], intervals: dict[str, Any]) -> Figure:
+    """Accuracy down to each rank, kingdom to species."""
+    made, axes = figure(5.2, 3.2)
+    names = ["species" if rank == "specific_epithet" else rank for rank in RANKS]
+    values = [metrics["taxon_accuracy"][rank] for rank in RANKS]
+    _dots(axes, names, values, [intervals.get(f"taxon_accuracy.{rank}") for rank in RANKS], zero=False)
+    axes.set_xlabel("accuracy down to the rank, mean over its taxa")
+    return made
+
+
+@styled
+def training_plot(classes: Sequence[dict[str, Any]]) -> Figure:
+    """Average precision of each class against its training recordings, coloured by supercategory."""
+    made, axes = figure(5.2, 3.5)
+    counts = np.array([one["training_recordings"] for one in classes], float)
+    values = np.array([one["average_precision"] for one in classes], float)
+    kinds = [one["supercategory"] for one in classes]
+    names = sorted(set(kinds), key=lambda name: -kinds.count(name))
+    at = np.maximum(counts, 0.5)  # none: left of one, on a logarithmic axis
+    for i, name in enumerate(names):
+        mine = np.array([kind == name for kind in kinds])
+        colour = CATEGORY_COLOURS[min(i, len(CATEGORY_COLOURS) - 1)]
+        size = 26 if len(classes) < 200 else 12
+        axes.scatter(at[mine], values[mine], s=size, color=colour, alpha=0.75, linewidths=0, label=name,
+                     rasterized=len(classes) > MANY)  # fmt: skip
+    axes.set_xscale("log")
+    steps: Sequence[int] = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    if at.max() < 5 * at.min():
+        steps = range(5, 1000, 5)
+    shown = [n for n in steps if at.min() * 0.8 <= n <= at.max() * 1.25]
+    ticks = [0.5, *shown] if (counts == 0).any() else [float(n) for n in shown]
+    axes.set_xticks(ticks, ["0" if n == 0.5 else f"{n:g}" for n in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(at.min() * 0.8, at.max() * 1.25)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("training recordings of the class")
+    axes.set_ylabel("average precision")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=min(len(names), 5), handletextpad=0.1,
+                columnspacing=1.0, borderaxespad=0.0)  # fmt: skip
+    return made
+
+
+@styled
+def reliability_plot(calibration: dict[str, Any]) -> Figure:
+    """Accuracy against confidence, and how many recordings each bin has."""
+    made, axes = figure(5.2, 3.6)
+    bins = [one for one in calibration["bins"] if one["recordings"]]
+    most = max(one["recordings"] for one in bins)
+    for one in calibration["bins"]:
+        height = 0.22 * one["recordings"] / most
+        axes.bar(one["from"], height, width=one["to"] - one["from"], align="edge", color="#dfe5ea", edgecolor="white")
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    axes.text(0.63, 0.55, "as often right as claimed", color=QUIET, fontsize=8.5)
+    confidence, accuracy = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
+    sizes = [14 + 90 * one["recordings"] / most for one in bins]
+    axes.plot(confidence, accuracy, color=BLUE, linewidth=1.5)
+    axes.scatter(confidence, accuracy, s=sizes, color=BLUE, zorder=3)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("score of the predicted class (grey: recordings in each bin)")
+    axes.set_ylabel("share that is right")
+    return made
+
+
+@styled
+def places_plot(place: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> Figure:
+    """Where recordings are, equirectangular.
+
+    Args:
+        place: (F, 2) latitude and longitude in degrees, without NaN.
+        right: (F,) bool.
+    """
+    latitude, longitude = place.T
+    west, east = max(longitude.min() - 8, -180), min(longitude.max() + 8, 180)
+    south, north = max(latitude.min() - 8, -90), min(latitude.max() + 8, 90)
+    made, axes = figure(10.4, min(max(10.4 * (north - south) / max(east - west, 1), 3.0), 6.6))
+    size = 26 if len(place) < 500 else 8 if len(place) < 5_000 else 3
+    order = np.random.default_rng(0).permutation(len(place))  # neither kind hides the other
+    colours = np.where(right, BLUE, ORANGE)[order]
+    axes.scatter(longitude[order], latitude[order], s=size, c=colours, alpha=0.7, linewidths=0,
+                 rasterized=len(place) > MANY)  # fmt: skip
+    for mine, colour, name in ((right, BLUE, "right"), (~right, ORANGE, "wrong")):
+        axes.scatter([], [], s=36, color=colour, label=f"{name} ({int(mine.sum()):,})")
+    axes.set_aspect("equal")
+    axes.set_xlim(west, east)
+    axes.set_ylim(south, north)
+    step = 30 if east - west > 90 else 10 if east - west > 30 else 5
+    degrees = range(-180, 181, step)
+    axes.set_xticks([d for d in degrees if west <= d <= east])
+    axes.set_yticks([d for d in degrees if south <= d <= north])
+    axes.xaxis.set_major_formatter(lambda d, _: f"{abs(d):.0f}°{'E' if d > 0 else 'W' if d < 0 else ''}")
+    axes.yaxis.set_major_formatter(lambda d, _: f"{abs(d):.0f}°{'N' if d > 0 else 'S' if d < 0 else ''}")
+    axes.tick_params(length=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1)
+    return made
+
+
+@styled
+def differences_plot(differences: Sequence[dict[str, Any]], names: dict[str, str]) -> Figure:
+    """Paired differences of runs from the first one, with intervals."""
+    rows = [(f"{one['name']}: {names[key]}", one["metrics"][key]) for one in differences for key in names]
+    made, axes = figure(9.2, 0.8 + 0.34 * len(rows))
+    values = [gap["value"] for _, gap in rows]
+    _dots(axes, [name for name, _ in rows], values, [gap["interval"] for _, gap in rows], zero=True)
+    axes.set_xlabel("difference from the first run")
+    return made

@@ -1,0 +1,201 @@
+"""A split scored into a folder: in blocks that survive a kill, by one process or several, in bounded memory.
+
+``scoring/`` holds ``plan.json``, what is being scored, and one file a finished block. When all are there they are
+joined in the order of recordings, row group by row group, and removed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hf_inatsounds.defects import DefectLog, Inspection
+from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.models import Classifier
+from hf_inatsounds.scoring.recordings import BLOCK, score_block
+from hf_inatsounds.scoring.scores import COLUMN_OF, ROWS, as_matrix, write_scores
+from hf_inatsounds.windows import WindowSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WORK, PLAN_FILE = "scoring", "plan.json"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of a split that is being scored.
+
+    Attributes:
+        folder: where they are.
+        plan: what they depend on, in JSON's types; blocks of another plan are thrown away.
+        size: recordings a block.
+    """
+
+    folder: Path
+    plan: dict[str, Any]
+    size: int = BLOCK
+
+    def prepare(self) -> None:
+        """Keep the finished blocks of this very plan, nothing else."""
+        try:
+            same = json.loads((self.folder / PLAN_FILE).read_text(encoding="utf-8")) == self._plan()
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_json(self.folder / PLAN_FILE, self._plan())
+
+    def _plan(self) -> dict[str, Any]:
+        return {**self.plan, "block": self.size}
+
+    def path(self, number: int, kind: str) -> Path:
+        """A block's file of a kind, "scores" or "windows"."""
+        return self.folder / f"{number:06d}.{kind}.arrow"
+
+    def score(
+        self,
+        classifier: Classifier,
+        rows: Iterable[dict[str, Any]],
+        window: WindowSpec,
+        classes: Array,
+        *,
+        batch_size: int,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Score the blocks that are missing, of those that are the n-th process's.
+
+        Args:
+            classifier: what scores.
+            rows: all rows of the split, in the order that a resume would have too.
+            window: how recordings are cut.
+            classes: that take part.
+            batch_size: windows a forward pass.
+            part: (i, n): every n-th block from the i-th on.
+        """
+        stream = iter(rows)
+        number = -1
+        while True:
+            number += 1
+            if number % part[1] != part[0]:
+                if not sum(1 for _ in islice(stream, self.size)):
+                    return
+                continue
+            if self.path(number, "scores").exists():
+                ids = [row["recording_id"] for row in islice(stream, self.size)]
+                if ids != self._table(number, "scores")["recording_id"].to_pylist():
+                    raise ScoresError(
+                        "the split has changed since it was scored in part", where=self.path(number, "scores"),
+                        fix=f"Delete {self.folder} and evaluate again.",
+                    )  # fmt: skip
+                continue
+            block = tuple(islice(stream, self.size))
+            if not block:
+                return
+            scores, log = score_block(classifier, block, window, classes=classes, batch_size=batch_size)
+            table, windows = scores.tables()
+            about = {**table.schema.metadata, b"inspections": _as_json(log).encode()}
+            _write(self.path(number, "windows"), windows)
+            _write(self.path(number, "scores"), table.replace_schema_metadata(about))  # last: the block is whole
+
+    def join(self, out: Path, about: dict[str, Any]) -> DefectLog:
+        """Write ``scores.parquet``, ``windows.parquet`` and the manifest from all blocks; remove them."""
+        numbers = [int(path.name.split(".")[0]) for path in sorted(self.folder.glob("*.scores.arrow"))]
+        tables = [self._table(number, "scores") for number in numbers]
+        if not tables:
+            raise ScoresError("nothing to score", where="the dataset", found="no recording")
+        log = DefectLog()
+        for table in tables:
+            log.add(_from_json(table.schema.metadata[b"inspections"].decode()))
+        windows = pa.concat_tables([self._table(number, "windows") for number in numbers])
+        order = np.argsort(windows["recording_id"].to_numpy(), kind="stable")
+        write_scores(out, _in_order(tables), windows.take(order), about)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return log
+
+    def _table(self, number: int, kind: str) -> pa.Table:
+        with pa.memory_map(str(self.path(number, kind))) as source, pa.ipc.open_file(source) as reader:
+            return reader.read_all()
+
+
+def score_to_folder(
+    classifier: Classifier,
+    rows: Iterable[dict[str, Any]],
+    out: str | Path,
+    window: WindowSpec,
+    *,
+    classes: Array,
+    plan: dict[str, Any],
+    about: dict[str, Any],
+    batch_size: int = 32,
+) -> DefectLog:
+    """Score rows into a folder in this process, going on where an interrupted scoring of the same plan stopped.
+
+    Args:
+        classifier: what scores.
+        rows: dataset rows, in an order that a resume would have too.
+        out: the folder.
+        window: how recordings are cut.
+        classes: classes that take part, ascending.
+        plan: what the scores depend on (checkpoint, split …), in JSON's types.
+        about: what the manifest says besides.
+        batch_size: windows a forward pass.
+
+    Returns:
+        What was wrong with the recordings.
+    """
+    blocks = Blocks(Path(out) / WORK, plan)
+    blocks.prepare()
+    blocks.score(classifier, rows, window, classes, batch_size=batch_size)
+    return blocks.join(Path(out), about)
+
+
+def _in_order(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """Rows of all tables by recording, a row group at a time; the tables stay on disk, memory-mapped."""
+    ids = np.concatenate([table["recording_id"].to_numpy() for table in tables])
+    owner = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
+    row = np.concatenate([np.arange(table.num_rows) for table in tables])
+    schema = tables[0].schema
+    about = {b"classes": schema.metadata[b"classes"]}
+    n_classes = len(json.loads(about[b"classes"]))
+    order = np.argsort(ids, kind="stable")
+    small = pa.concat_tables([table.select(["recording_id", "label", "latitude", "longitude"]) for table in tables])
+    for first in range(0, len(order), ROWS):
+        chosen = order[first : first + ROWS]
+        columns: dict[str, Any] = dict(zip(small.column_names, small.take(chosen).columns, strict=True))
+        for name in COLUMN_OF.values():
+            if name not in schema.names:
+                continue
+            matrix = np.empty((len(chosen), n_classes), np.float32)
+            for i in np.unique(owner[chosen]).tolist():
+                mine = owner[chosen] == i
+                matrix[mine] = as_matrix(tables[i][name], n_classes)[row[chosen][mine]]
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), n_classes)
+        yield pa.table(columns).replace_schema_metadata(about)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with (
+        replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
+
+
+def _as_json(log: DefectLog) -> str:
+    return json.dumps([[one.recording_id, one.file_name, one.digest and one.digest.hex(), one.kinds, one.duration_s]
+                       for one in log.seen.values()])  # fmt: skip
+
+
+def _from_json(text: str) -> list[Inspection]:
+    return [Inspection(i, name, digest and bytes.fromhex(digest), tuple(kinds), duration_s)
+            for i, name, digest, kinds, duration_s in json.loads(text)]  # fmt: skip

@@ -1,0 +1,242 @@
+"""File-level scores of a split: in memory, and as ``scores.parquet``, ``windows.parquet`` and ``scores.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.metrics.pooling import POOLINGS
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SCORES_FILE, WINDOWS_FILE, SCORES_MANIFEST = "scores.parquet", "windows.parquet", "scores.json"
+COLUMN_OF = {"mean": "scores", "max": "scores_max", "log_mean_exp": "scores_log_mean_exp"}
+"""Aggregation → its column."""
+
+ROWS = 1024
+"""Recordings in a row group: 5 MB of 1,212 classes."""
+
+
+@dataclass
+class FileScores:
+    """File-level scores of a split, and what its windows predicted.
+
+    Attributes:
+        recording_id: (F,) int64.
+        label: (F,) int64.
+        place: (F, 2) float64, latitude and longitude in degrees, NaN where unknown.
+        scores: aggregation → (F, K) float32, the columns of ``classes``.
+        classes: (K,) int64, ascending: the classes that took part in the softmax.
+        window_file: (W,) int64, index of each window's file.
+        window_span_s: (W, 2) float64, beginning and end in seconds.
+        window_prediction: (W,) int64, best class.
+        window_place: (W,) int64, place of the true class among the best five, 5 where it is not among them.
+    """
+
+    recording_id: Array
+    label: Array
+    place: Array
+    scores: dict[str, Array]
+    classes: Array
+    window_file: Array
+    window_span_s: Array
+    window_prediction: Array
+    window_place: Array
+
+    @property
+    def columns(self) -> Array:
+        """(F,) the column of each recording's class."""
+        found: Array = np.searchsorted(self.classes, self.label)
+        return found
+
+    @property
+    def mean(self) -> Array:
+        """(F, K) mean of each file's window scores: the headline."""
+        return self.scores["mean"]
+
+    def save(self, folder: str | Path, *, about: dict[str, Any] | None = None) -> None:
+        """Write the three files, each whole or not at all, the manifest last.
+
+        Args:
+            folder: where to.
+            about: what the manifest says besides.
+        """
+        table, windows = self.tables()
+        write_scores(folder, [table], windows, about or {})
+
+    def tables(self) -> tuple[pa.Table, pa.Table]:
+        """What ``scores.parquet`` and ``windows.parquet`` hold."""
+        columns = {
+            "recording_id": pa.array(self.recording_id, pa.int64()),
+            "label": pa.array(self.label, pa.int64()),
+            "latitude": pa.array(self.place[:, 0], pa.float64(), from_pandas=True),  # NaN is null
+            "longitude": pa.array(self.place[:, 1], pa.float64(), from_pandas=True),
+            **{COLUMN_OF[name]: _as_lists(matrix) for name, matrix in self.scores.items()},
+        }
+        windows = {
+            "recording_id": pa.array(self.recording_id[self.window_file], pa.int64()),
+            "start_s": pa.array(self.window_span_s[:, 0]),
+            "end_s": pa.array(self.window_span_s[:, 1]),
+            "prediction": pa.array(self.window_prediction, pa.int64()),
+            "place": pa.array(self.window_place, pa.int64()),
+        }
+        about = {b"classes": json.dumps(self.classes.tolist()).encode()}
+        return pa.table(columns).replace_schema_metadata(about), pa.table(windows)
+
+    @classmethod
+    def from_tables(cls, table: pa.Table, windows: pa.Table) -> FileScores:
+        """The counterpart of :meth:`tables`, of whichever aggregations the table holds.
+
+        Raises:
+            KeyError, ValueError: if a column or the classes are missing or malformed.
+        """
+        classes = np.array(json.loads((table.schema.metadata or {})[b"classes"]), np.int64)
+        ids = table["recording_id"].to_numpy()
+        order = np.argsort(ids, kind="stable")
+        owners = windows["recording_id"].to_numpy()
+        place = np.minimum(np.searchsorted(ids[order], owners), max(len(ids) - 1, 0))
+        if not np.array_equal(ids[order][place], owners):
+            raise ValueError("windows of recordings that have no scores")
+        names = [name for name, column in COLUMN_OF.items() if column in table.column_names]
+        return cls(
+            recording_id=ids,
+            label=table["label"].to_numpy(),
+            place=np.stack([table[name].to_numpy() for name in ("latitude", "longitude")], axis=1),
+            scores={name: as_matrix(table[COLUMN_OF[name]], len(classes)) for name in names},
+            classes=classes,
+            window_file=order[place],
+            window_span_s=np.stack([windows["start_s"].to_numpy(), windows["end_s"].to_numpy()], axis=1),
+            window_prediction=windows["prediction"].to_numpy(),
+            window_place=windows["place"].to_numpy(),
+        )
+
+    @classmethod
+    def merge(cls, parts: Sequence[FileScores]) -> FileScores:
+        """The scores of several processes as one, ordered by recording."""
+        offsets = np.cumsum([0, *(len(part.recording_id) for part in parts[:-1])])
+        files = np.concatenate([part.window_file + offset for part, offset in zip(parts, offsets, strict=True)])
+
+        def joined(name: str) -> Array:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        order = np.argsort(joined("recording_id"), kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        by_file = np.argsort(place[files], kind="stable")
+        return cls(
+            recording_id=joined("recording_id")[order],
+            label=joined("label")[order],
+            place=joined("place")[order],
+            scores={name: np.concatenate([part.scores[name] for part in parts])[order] for name in parts[0].scores},
+            classes=parts[0].classes,
+            window_file=place[files][by_file],
+            window_span_s=joined("window_span_s")[by_file],
+            window_prediction=joined("window_prediction")[by_file],
+            window_place=joined("window_place")[by_file],
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, aggregations: Iterable[str] = POOLINGS) -> FileScores:
+        """Read what :meth:`save` wrote.
+
+        Args:
+            folder: where from.
+            aggregations: which scores; at the official size one takes 240 MB.
+
+        Raises:
+            ScoresError: if files are missing, changed, malformed, or hold NaN.
+        """
+        folder = Path(folder)
+        wanted = [COLUMN_OF[name] for name in aggregations]
+        try:
+            check_manifest(folder)
+            with pq.ParquetFile(folder / SCORES_FILE, memory_map=True) as file:
+                held = [name for name in wanted if name in file.schema_arrow.names]
+                table = file.read(columns=["recording_id", "label", "latitude", "longitude", *held])
+            loaded = cls.from_tables(table, pq.read_table(folder / WINDOWS_FILE))
+            if not np.isin(loaded.label, loaded.classes).all():
+                raise ValueError("a recording's label is not among the scored classes")
+        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+            raise ScoresError("no usable scores", where=folder, found=error, expected="what evaluate wrote") from error
+        for scores in loaded.scores.values():
+            bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+            if len(bad):
+                found = f"recording {loaded.recording_id[bad[0]]}"
+                raise ScoresError("scores hold NaN or infinity", where=folder / SCORES_FILE, found=found)
+        return loaded
+
+
+def write_scores(folder: str | Path, tables: Iterable[pa.Table], windows: pa.Table, about: dict[str, Any]) -> None:
+    """Write scores, portion by portion, then windows, then the manifest with their sizes and checksums."""
+    folder = Path(folder)
+    (folder / SCORES_MANIFEST).unlink(missing_ok=True)  # from here on the folder is not whole
+    writer, recordings, schema = None, 0, None
+    with replacing(folder / SCORES_FILE) as path:
+        try:
+            for table in tables:
+                schema, recordings = table.schema, recordings + table.num_rows
+                writer = writer or pq.ParquetWriter(path, schema, use_dictionary=False)  # floats hardly repeat
+                writer.write_table(table, row_group_size=ROWS)
+        finally:
+            if writer is not None:
+                writer.close()
+    if schema is None:
+        raise ScoresError("nothing to write", where=folder, found="no recording")
+    with replacing(folder / WINDOWS_FILE) as path:
+        pq.write_table(windows, path)
+    manifest = {
+        "format": 1,
+        "recordings": recordings,
+        "windows": windows.num_rows,
+        "aggregations": [name for name, column in COLUMN_OF.items() if column in schema.names],
+        "classes": json.loads(schema.metadata[b"classes"]),
+        **about,
+        "files": {name: _fingerprint(folder / name) for name in (SCORES_FILE, WINDOWS_FILE)},
+    }
+    write_json(folder / SCORES_MANIFEST, manifest)
+
+
+def check_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, its files' checksums verified.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: if it is missing or malformed, or a file is not what it says.
+    """
+    manifest: dict[str, Any] = json.loads((folder / SCORES_MANIFEST).read_text(encoding="utf-8"))
+    for name in (SCORES_FILE, WINDOWS_FILE):
+        if _fingerprint(folder / name) != manifest["files"][name]:
+            raise ValueError(f"{name} is not the file that {SCORES_MANIFEST} names")
+    return manifest
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as stream:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _as_lists(matrix: Array) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(matrix, np.float32).ravel(), pa.float32())
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def as_matrix(column: pa.ChunkedArray, n_classes: int) -> Array:
+    """(F, K) float32 of a column of lists, a view where it is one chunk."""
+    if column.num_chunks == 1:
+        flat = column.chunk(0).flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat.reshape(len(column), n_classes))
+    matrix = np.empty((len(column), n_classes), np.float32)
+    first = 0
+    for chunk in column.chunks:
+        matrix[first : first + len(chunk)] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, n_classes)
+        first += len(chunk)
+    return matrix

@@ -1,0 +1,176 @@
+"""From encoded rows to a batch of crops: each recording is opened once, and only what is trained on is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from hf_inatsounds.audio import Recording, Waveform
+from hf_inatsounds.augmentation import WaveformAugmentation
+from hf_inatsounds.defects import Inspection, content_of, digest_of, kinds_of
+from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.models import pad_batch
+from hf_inatsounds.windows import random_crop
+
+CropChoice = Literal["uniform", "energy"]
+
+CANDIDATES = 3
+"""Crops among which the choice by energy is made."""
+
+NOTHING = np.zeros(0, np.float32)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training crop.
+
+    Attributes:
+        waveform: (T,) float32; empty where nothing could be decoded.
+        key: a number that is this crop's alone, for what is drawn on the device.
+    """
+
+    waveform: Waveform
+    key: int
+
+
+@dataclass(frozen=True)
+class CropCollator:
+    """Decodes random crops of each row and stacks them.
+
+    A crop depends on (seed, epoch, recording, number of the crop) alone: not on the worker, the process or the order.
+    A recording that cannot be decoded becomes silence of weight 0, so that batches keep their shape.
+
+    A worker's memory is that of its libraries, two row groups, a batch and the recording being decoded: with crops of
+    3 s in batches of 15 it peaked at 653 MB and did not grow over 10,000 examples (``benchmarks.worker_memory``).
+
+    Args:
+        size_s: length of a crop, in seconds.
+        sampling_rate: of the crops, in Hz.
+        augmentation: applied to each.
+        minimum_samples: shorter crops are padded with silence to this.
+        seed: of the crops.
+        crops_per_recording: crops of each row, next to each other in the batch: reading is paid once for them.
+        crop_choice: "uniform" over all full crops, or "energy": of three such crops the one that is loudest above the
+            rumble. It decodes three crops for one.
+    """
+
+    size_s: float
+    sampling_rate: int
+    augmentation: WaveformAugmentation
+    minimum_samples: int
+    seed: int
+    crops_per_recording: int = 1
+    crop_choice: CropChoice = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.crops_per_recording < 1:
+            raise ValueError(f"crops_per_recording must be at least 1; got {self.crops_per_recording}")
+        if self.crop_choice not in get_args(CropChoice):
+            raise ValueError(f"crop_choice must be one of {get_args(CropChoice)}; got {self.crop_choice!r}")
+
+    def __call__(self, rows: list[Row]) -> dict[str, Any]:
+        """A batch of B = rows · ``crops_per_recording`` examples.
+
+        Args:
+            rows: with ``recording_id``, ``file_name``, ``label``, ``audio`` and ``epoch``; ``digest`` says whether the
+                recording's bytes are to be digested, for telling duplicates, and ``repetition`` how often the epoch
+                had it before.
+
+        Returns:
+            ``waveforms`` (B, T) float32, ``lengths``, ``labels``, ``weights`` (B,), ``keys`` (B,) int64, an array, and
+            ``inspections``, one a row.
+        """
+        made = [self._crops(row) for row in rows]
+        crops = [crop for several, _ in made for crop in several]
+        waveforms, lengths = pad_batch([crop.waveform for crop in crops], self.minimum_samples)
+        return {
+            "waveforms": waveforms,
+            "lengths": lengths,
+            "labels": torch.tensor([row["label"] for row in rows]).repeat_interleave(self.crops_per_recording),
+            "weights": torch.tensor([float(len(crop.waveform) > 0) for crop in crops]),
+            "keys": np.array([crop.key for crop in crops], np.int64),
+            "inspections": [inspection for _, inspection in made],
+        }
+
+    def _crops(self, row: Row) -> tuple[list[Crop], Inspection]:
+        """Crops of one row, and what was found of it on the way."""
+        origin = [self.seed, row["epoch"], row["recording_id"]]
+        first = row.get("repetition", 0) * self.crops_per_recording
+        generators = [np.random.default_rng([*origin, first + i]) for i in range(self.crops_per_recording)]
+        keys = [int(generator.integers(1 << 62)) for generator in generators]
+        found = _Found([NOTHING] * len(keys), ("unreadable",))
+        audio, digest = row["audio"], None
+        try:
+            if row.get("digest", True):
+                content = content_of(audio)
+                audio, digest = {"bytes": content, "path": audio.get("path")}, digest_of(content)
+            with Recording(audio) as recording:
+                found = self._read(recording, generators)
+        except EmptyAudioError:
+            found = _Found(found.waveforms, ("empty",))
+        except AudioError:
+            pass  # counted by what is found: unreadable
+        crops = [Crop(waveform, key) for waveform, key in zip(found.waveforms, keys, strict=True)]
+        return crops, Inspection(row["recording_id"], row["file_name"], digest, found.kinds, found.duration_s)
+
+    def _read(self, recording: Recording, generators: list[np.random.Generator]) -> _Found:
+        """The crops of an open recording.
+
+        Raises:
+            AudioError: if nothing of it can be decoded.
+        """
+        waveforms = []
+        kinds: tuple[str, ...] = ()
+        for generator in generators:
+            try:
+                waveforms.append(self._crop(recording, generator))
+            except AudioError:
+                waveforms.append(self._beginning(recording.audio, generator))
+                kinds = ("truncated",)
+        kinds = tuple(dict.fromkeys((*kinds_of(recording.info), *kinds)))
+        return _Found(waveforms, kinds, recording.info.duration_s)
+
+    def _beginning(self, audio: Any, generator: np.random.Generator) -> Waveform:
+        """The first seconds of a recording that is damaged further on, opened anew: FLAC's decoder does not recover."""
+        size_out = max(round(self.size_s * self.sampling_rate), 1)
+        with Recording(audio) as recording:
+            crop = recording.read(0.0, self.size_s, self.sampling_rate)[:size_out]
+        return self.augmentation(crop, size_out, self.sampling_rate, generator) if len(crop) else crop
+
+    def _crop(self, recording: Recording, generator: np.random.Generator) -> Waveform:
+        n_samples = recording.info.n_samples
+        size = max(round(self.size_s * recording.info.sampling_rate), 1)
+        size_out = max(round(self.size_s * self.sampling_rate), 1)
+        start, stop = random_crop(n_samples, size, generator)
+        if self.crop_choice == "energy" and n_samples > size:
+            others = [random_crop(n_samples, size, generator) for _ in range(CANDIDATES - 1)]
+            start, stop = loudest(recording, [(start, stop), *others])
+        crop = recording.read_samples(start, stop, self.sampling_rate)[:size_out]
+        if not len(crop) and n_samples:  # cut short before the crop: its beginning is all that is left
+            crop = recording.read_samples(0, min(size, n_samples), self.sampling_rate)[:size_out]
+        return self.augmentation(crop, size_out, self.sampling_rate, generator) if len(crop) else crop
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What reading one recording gave."""
+
+    waveforms: list[Waveform]
+    kinds: tuple[str, ...]
+    duration_s: float | None = None
+
+
+def loudest(recording: Recording, spans: list[tuple[int, int]]) -> tuple[int, int]:
+    """The span whose first difference has the most energy: wind and handling noise are low, most calls are not.
+
+    Args:
+        recording: open.
+        spans: beginnings and ends in samples, each decoded, one at a time.
+    """
+    energies = [float(np.square(np.diff(recording.read_samples(*span))).sum(dtype=np.float64)) for span in spans]
+    return spans[int(np.argmax(energies))]

@@ -1,0 +1,85 @@
+"""What a recipe says of learning: objective, what is frozen, how fast which layers learn, how classes are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.finetuning import add_lora, freeze, parameter_groups
+from hf_inatsounds.heads import put_projection
+from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.objectives import Contrastive, Objective, objective_for
+from hf_inatsounds.training.arguments import Recipe
+
+
+def recipe_objective(recipe: Recipe, label_space: LabelSpace, labels: np.ndarray[Any, np.dtype[Any]]) -> Objective:
+    """The recipe's objective.
+
+    Args:
+        recipe: the run.
+        label_space: all classes.
+        labels: (N,) int, of the training recordings.
+
+    Raises:
+        RecipeError: if its keys contradict each other.
+    """
+    if recipe.objective == Contrastive.name:
+        return Contrastive(recipe.temperature)
+    return objective_for(
+        recipe.objective,
+        label_smoothing=recipe.label_smoothing,
+        loss=recipe.loss,
+        focal_gamma=recipe.focal_gamma,
+        asymmetry=recipe.asymmetry,
+        negative_weight=recipe.negative_weight,
+        logit_adjustment=recipe.logit_adjustment,
+        hierarchy=recipe.hierarchy,
+        label_space=label_space,
+        class_counts=np.bincount(labels, minlength=len(label_space)),
+    )
+
+
+def restrict(recipe: Recipe, model: Any) -> None:
+    """Put the projection of a contrastive run, freeze, and add LoRA, as the recipe says: before an optimiser is made.
+
+    Raises:
+        RecipeError: if the model has no such layers.
+    """
+    if recipe.objective == Contrastive.name:
+        put_projection(model, recipe.projection_size)
+    freeze(model, recipe.freeze)
+    if recipe.lora_rank:
+        add_lora(model, recipe.lora_rank)
+
+
+def optimizer_groups(recipe: Recipe, model: Any) -> list[dict[str, Any]] | None:
+    """Parameter groups by depth; None where all layers learn at one rate, and the Trainer makes its own."""
+    if recipe.layer_decay == 1.0:
+        return None
+    return parameter_groups(
+        model,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        layer_decay=recipe.layer_decay,
+    )
+
+
+def reads_by_number(recipe: Recipe) -> bool:
+    """Whether the recordings can be had in any order: not those of a stream, but for an index on this disk."""
+    return not recipe.streaming or bool(recipe.index and "://" not in Source.parse(recipe.source).root)
+
+
+def check_sampling(recipe: Recipe) -> None:
+    """Classes are drawn only from recordings that can be had in any order.
+
+    Raises:
+        RecipeError: if the recipe asks for it of a stream.
+    """
+    if recipe.sampling != "natural" and not reads_by_number(recipe):
+        raise RecipeError(
+            "a stream gives each recording once, as it comes", where="sampling", found=recipe.sampling,
+            expected="natural", fix="Set streaming: false, or give the index of archives on this disk.",
+        )  # fmt: skip

@@ -1,0 +1,287 @@
+"""From a recipe to what trains: classifier, batches, and transformers' arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import PartialState
+from transformers import TrainingArguments, set_seed
+
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.augmentation import BatchAugmentation, WaveformAugmentation, parse_chain
+from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
+from hf_inatsounds.builder import INatSounds
+from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.evaluation import SplitInfo, split_info
+from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
+from hf_inatsounds.resampling import Resample, resamples_in_batch
+from hf_inatsounds.schema import SAMPLING_RATE_HZ
+from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.batches import GlobalBatches, Part
+from hf_inatsounds.training.checkpoints import CHECKPOINTS
+from hf_inatsounds.training.crops import CropChoice
+from hf_inatsounds.training.failures import refusals_named
+from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
+from hf_inatsounds.training.neighbours import NeighbourValidator
+from hf_inatsounds.training.rows import IndexedRows
+from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
+from hf_inatsounds.training.trainer import CropTrainer
+from hf_inatsounds.training.validation import Validator, prepared_rows
+from hf_inatsounds.windows import WindowSpec
+
+
+@dataclass
+class Setup:
+    """All that a run needs.
+
+    Attributes:
+        recipe: the run.
+        state: of the processes.
+        info: the split that is trained on.
+        validation: the split that is validated on; None for none.
+        classifier: what is trained.
+    """
+
+    recipe: Recipe
+    state: PartialState
+    info: SplitInfo
+    validation: SplitInfo | None
+    classifier: Classifier
+
+    @property
+    def splits(self) -> list[SplitInfo]:
+        """The splits that are read."""
+        return [self.info, *([self.validation] if self.validation else [])]
+
+    @property
+    def part(self) -> Part:
+        """Which part of each batch is the process's own."""
+        rows = self.recipe.batch_size // self.recipe.crops_per_recording
+        return Part(rows, self.state.process_index, self.state.num_processes)
+
+    @property
+    def batches_an_epoch(self) -> int:
+        """Forward passes of each process."""
+        return math.ceil(len(self.info.labels) / self.part.global_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the run."""
+        an_epoch = math.ceil(self.batches_an_epoch / self.recipe.gradient_accumulation_steps)
+        return self.recipe.max_steps or an_epoch * self.recipe.epochs
+
+    def batches(self) -> GlobalBatches:
+        """Which recordings make which batch; the rows are prepared if need be."""
+        recipe, info = self.recipe, self.info
+        rows: RecordingList | RecordingStream
+        if reads_by_number(recipe):
+            # of an index any recording at 12 ms: the very batches that prepared files give, without preparing any
+            by_number = _by_number(info) if recipe.streaming else prepared_rows(info, self.state)
+            rows = RecordingList(by_number, sampling=recipe.sampling, beta=recipe.sampling_beta)
+        else:  # from afar a block that is fetched has to serve for all its recordings
+            rows = RecordingStream(
+                info.rows(), len(info.labels), shuffle_buffer=recipe.shuffle_buffer, seed=recipe.seed
+            )
+        return GlobalBatches(rows, len(rows), self.part, seed=recipe.seed)
+
+    @property
+    def crop_rate(self) -> int:
+        """Rate of the crops that workers make, in Hz: the dataset's where the device resamples, else the model's.
+
+        soxr takes .5 ms of a core for 3 s. In batch the same costs a core .8 ms, but is 56 million operations: a
+        GPU does not notice them.
+        """
+        wanted, rate = self.recipe.resample_on, self.classifier.sampling_rate
+        on_device = wanted == "device" or (wanted == "auto" and self.state.device.type == "cuda")
+        return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate
+
+    def collator(self) -> CropCollator:
+        """What makes crops of rows."""
+        recipe = self.recipe
+        return CropCollator(
+            size_s=recipe.window_s,
+            sampling_rate=self.crop_rate,
+            augmentation=_waveform_augmentation(recipe),
+            minimum_samples=math.ceil(
+                minimum_samples(self.classifier.model.config) * self.crop_rate / self.classifier.sampling_rate
+            ),
+            seed=recipe.seed,
+            crops_per_recording=recipe.crops_per_recording,
+            crop_choice=cast(CropChoice, recipe.crop_choice),
+        )
+
+    def augmentation(self) -> BatchAugmentation:
+        """What is done to a batch on the device."""
+        recipe = self.recipe
+        return BatchAugmentation(
+            recipe.frequency_masks,
+            recipe.frequency_mask_bins,
+            recipe.time_masks,
+            recipe.time_mask_frames,
+            recipe.mixup,
+            recipe.mixup_alpha,
+            cast(MixupLevel, recipe.mixup_level),
+            cast(MixupTargets, recipe.mixup_targets),
+        )
+
+    def trainer(self) -> CropTrainer:
+        """The Trainer; from here on each process draws its own dropout."""
+        if self.recipe.gradient_checkpointing:
+            self.classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+        trainer = CropTrainer(
+            self.recipe,
+            self.classifier,
+            training_arguments(self),
+            self.batches(),
+            self.collator(),
+            self.augmentation(),
+            self.validator() or _no_validation,
+        )
+        set_seed(self.recipe.seed + 1_000_003 * self.state.process_index)
+        return trainer
+
+    def validator(self) -> Validator | None:
+        """Scores the validation split; None without one."""
+        if self.validation is None:
+            return None
+        kind = NeighbourValidator if self.recipe.objective == "contrastive" else Validator
+        return kind(self.recipe, self.classifier, self.validation, self.state)
+
+
+def set_up(recipe: Recipe) -> Setup:
+    """Read the annotations, build the model.
+
+    Raises:
+        InatSoundsError: for whatever is wrong with the recipe, the source or the checkpoint.
+    """
+    check_sampling(recipe)
+    state = PartialState(cpu=not torch.cuda.is_available())
+    set_seed(recipe.seed)
+    info = split_info(recipe.source, recipe.name, recipe.train_split, recipe.index)
+    validation = None
+    if recipe.validation_split != "none":
+        validation = split_info(recipe.source, recipe.name, recipe.validation_split, recipe.index)
+    with refusals_named():
+        classifier = build_classifier(
+            recipe.model,
+            info.label_space,
+            recipe_objective(recipe, info.label_space, info.labels),
+            window=WindowSpec(recipe.window_s, recipe.stride_s),
+            config=recipe.config,
+            feature_extractor=recipe.feature_extractor,
+        )
+        restrict(recipe, classifier.model)
+    return Setup(recipe, state, info, validation, classifier)
+
+
+def _by_number(info: SplitInfo) -> IndexedRows:
+    source, index = Source.parse(info.source).root, Source.parse(info.index).root
+    builder = INatSounds(config_name=info.name, source=source, splits=(info.split,), index=index)
+    return IndexedRows(builder.recordings(info.split))
+
+
+def _waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
+    """What the recipe says, its transforms made once, so that a mistake in them is told before anything is read."""
+    chain = parse_chain(recipe.waveform_augmentation)
+    chain.check()
+    return WaveformAugmentation(recipe.gain_db, recipe.noise, recipe.pitch, recipe.shorten, chain)
+
+
+def training_arguments(setup: Setup) -> TrainingArguments:
+    """Transformers' arguments of a recipe."""
+    recipe, validate = setup.recipe, setup.validation is not None
+    on_cpu = setup.state.device.type == "cpu"
+    every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
+    return TrainingArguments(
+        output_dir=str(Path(recipe.out) / CHECKPOINTS),
+        per_device_train_batch_size=setup.part.batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps or -1,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.scheduler,
+        warmup_steps=round(recipe.warmup_share * setup.steps),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        adam_beta2=0.98,
+        bf16=recipe.bf16,
+        fp16=recipe.fp16,
+        torch_compile=recipe.torch_compile,
+        eval_strategy="epoch" if validate else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=validate,
+        metric_for_best_model="map" if validate else None,
+        greater_is_better=True if validate else None,
+        logging_steps=every_log,
+        logging_nan_inf_filter=False,  # compute_loss stops at such a loss
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        use_cpu=on_cpu,
+        seed=recipe.seed,
+        report_to=list(recipe.trackers) or "none",
+        run_name=Path(recipe.out).name,
+        trackio_space_id=None,  # nothing goes to the Hub but what push_to_hub says
+        disable_tqdm=True,
+    )
+
+
+def _no_validation() -> Any:
+    raise RecipeError("no validation split", where="validation_split", found="none")
+
+
+def summary(setup: Setup) -> dict[str, Any]:
+    """What a run is, before it has begun."""
+    model, info = setup.classifier.model, setup.info
+    return {
+        "model": setup.recipe.model,
+        "parameters": sum(weights.numel() for weights in model.parameters()),
+        "trainable_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
+        "objective": setup.recipe.objective,
+        "seed": setup.recipe.seed,
+        "dataset": {"title": info.title, "name": info.name, "split": info.split, "classes": len(info.label_space)},
+        "recordings": len(info.labels),
+        "hours": info.hours,
+        "processes": setup.state.num_processes,
+    }
+
+
+def dry_run(recipe: Recipe) -> dict[str, Any]:
+    """What a run would do: its recipe, sizes, steps and the first batch's shapes; nothing is written.
+
+    The rows of an archive that is not streamed are read as a stream here, since preparing them would write
+    Arrow files.
+    """
+    check_sampling(recipe)
+    setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural"))
+    batches = setup.batches()
+    batches.set_epoch(0)
+    first = next(iter(batches))
+    batch = setup.collator()([row for row, _ in first])
+    frontend, model = setup.classifier.frontend, setup.classifier.model
+    resample = Resample(setup.crop_rate, setup.classifier.sampling_rate)
+    features = frontend.model_inputs(*resample(batch["waveforms"], batch["lengths"]))
+    with torch.no_grad():
+        logits = model.eval()(**features).logits
+    shapes = {"waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": logits}
+    return {
+        **summary(setup),
+        "recipe": dataclasses.asdict(recipe),
+        "architecture": type(model).__name__,
+        "weights_bytes": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
+        "label_space": {
+            "classes": len(setup.info.label_space),
+            "with_training_recordings": len(setup.info.present),
+            "evaluated": len(setup.info.label_space.evaluated),
+            "validated": len(setup.validation.present) if setup.validation else 0,
+        },
+        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
+        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
+        "steps": setup.steps,
+        "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
+    }

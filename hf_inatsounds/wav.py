@@ -1,0 +1,115 @@
+"""WAV headers read without a library, and 16-bit PCM samples straight from the bytes where they lie."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+HEAD_BYTES = 4096
+"""Enough for any header met so far; a ``data`` chunk further down is left to libsndfile."""
+
+OPEN_LENGTH = 0xFFFF_FF00
+"""From this claimed size on, the writer could not seek back to fill it in, and left it open."""
+
+_PASSED_CHUNKS = (b"LIST", b"fact", b"JUNK", b"bext")
+_MAX_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class PlainWav:
+    """Where the samples of a plain 16-bit PCM WAV file are.
+
+    Attributes:
+        sampling_rate: in Hz.
+        n_channels: interleaved.
+        n_samples: a channel.
+        position: of the first sample, in bytes.
+    """
+
+    sampling_rate: int
+    n_channels: int
+    n_samples: int
+    position: int
+
+    def samples(self, content: Any, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Samples [start, stop) as (stop - start, channels) float32 in [-1, 1): value / 32768, as libsndfile gives.
+
+        Args:
+            content: the whole file, bytes or a memory view, or its path.
+            start: first sample, ≥ 0.
+            stop: behind the last one, at most ``n_samples``.
+        """
+        count = (stop - start) * self.n_channels
+        offset = self.position + 2 * self.n_channels * start
+        if isinstance(content, str):
+            raw = np.fromfile(content, "<i2", count, offset=offset)
+        else:
+            raw = np.frombuffer(content, "<i2", count, offset)
+        return np.multiply(raw, np.float32(1 / 32768), dtype=np.float32).reshape(-1, self.n_channels)
+
+
+def plain_wav(head: bytes, size: int) -> PlainWav | None:
+    """What the header of a plain 16-bit PCM WAV file says; None where anything about it is unusual.
+
+    Unusual is what libraries read differently from each other: another coding, sizes that do not fit the file or
+    each other, rare chunks before the samples. All of that is libsndfile's to decide.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, or all of them.
+        size: bytes of the whole file.
+
+    >>> head = b"RIFF" + bytes(4) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 22050, 44100, 2, 16)
+    >>> plain_wav(head + b"data" + struct.pack("<I", 100), 144)
+    PlainWav(sampling_rate=22050, n_channels=1, n_samples=50, position=44)
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    position, layout = 12, None
+    while position + 8 <= len(head):
+        kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
+        if kind == b"data":
+            end = position + 8 + claimed
+            if layout is None or not claimed or claimed % (2 * layout[1]) or end > size:
+                return None
+            return PlainWav(*layout, n_samples=claimed // (2 * layout[1]), position=position + 8)
+        if kind == b"fmt " and layout is None and claimed == 16 and position + 24 <= len(head):
+            layout = _layout(head[position + 8 : position + 24])
+        elif kind not in _PASSED_CHUNKS:
+            return None
+        if kind == b"fmt " and layout is None:
+            return None
+        position += 8 + claimed + claimed % 2
+    return None
+
+
+def _layout(chunk: bytes) -> tuple[int, int] | None:
+    """Sampling rate and channels of a ``fmt`` chunk of 16 bytes; None unless it is plain 16-bit PCM."""
+    coding, channels, rate, byte_rate, align, bits = struct.unpack("<HHIIHH", chunk)
+    fits = align == 2 * channels and byte_rate == rate * align
+    if coding != 1 or bits != 16 or not 1 <= channels <= _MAX_CHANNELS or not rate or not fits:
+        return None
+    return rate, channels
+
+
+def wav_is_truncated(head: bytes, size: int) -> bool:
+    """Whether a WAV file's ``data`` chunk claims more bytes than the file has.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, or all of them.
+        size: bytes of the whole file.
+
+    >>> wav_is_truncated(b"RIFF" + b"....WAVE" + b"data" + (100).to_bytes(4, "little"), size=60)
+    True
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return False
+    position = 12
+    while position + 8 <= len(head):
+        claimed = int.from_bytes(head[position + 4 : position + 8], "little")
+        if head[position : position + 4] == b"data":
+            return claimed < OPEN_LENGTH and position + 8 + claimed > size
+        position += 8 + claimed + claimed % 2
+    return False
