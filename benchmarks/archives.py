@@ -12,6 +12,8 @@ import gzip
 import json
 import multiprocessing
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from itertools import islice
@@ -148,6 +150,40 @@ def throughput(source, index, workers, rows=600):
     return n / seconds / 1e6
 
 
+def peak_mb():
+    """Most memory that this process had; the kernel's own note, since getrusage's is inherited from the parent."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1e3
+
+
+def build_memory(folder):
+    """Peak memory of a process that builds an index."""
+    code = (
+        "import sys; from pathlib import Path; from benchmarks.archives import IndexBuild, Source, peak_mb\n"
+        "IndexBuild(Source.parse(sys.argv[1]), 'train', Path(sys.argv[2])).run(); print(peak_mb())"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        command = [sys.executable, "-c", code, str(folder), temporary]
+        made = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {"peak memory of an index build, MB": float(made.stdout)}
+
+
+def stream_memory(source, index, rows=3000):
+    """What a shuffled stream adds to a process's memory while it reads ``rows`` recordings, at the most."""
+    code = (
+        "import sys; from itertools import islice; from benchmarks.archives import load, peak_mb\n"
+        "stream = load(sys.argv[1], sys.argv[2]).shuffle(seed=0); before = peak_mb()\n"
+        "n = sum(1 for _ in islice(stream, int(sys.argv[3]))); print(before, peak_mb(), n)"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code, str(source), str(index), str(rows)], capture_output=True, text=True, check=True
+    )
+    before, peak, n = map(float, made.stdout.split())
+    return {f"a shuffled stream over {n:.0f} recordings adds, MB": peak - before, "to the process's, MB": before}
+
+
 def smallest(folder, index):
     """Bytes that the server sends for the rarest supercategory."""
     from tests.helpers.archive_server import archive_server
@@ -197,10 +233,10 @@ def main():
         more |= {f"{place}: {key}": value for key, value in latency(source, index).items()}
         for workers in (0, 1, 2, 4):
             more[f"{place}: MB/s with {workers} workers"] = throughput(source, index, workers)
+    more |= build_memory(folder) | stream_memory(url, index)
     more |= smallest(folder, index)
     show(more)
     batches = first_batches(url, index, labels)
-    batches["peak memory of this process, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     show(batches)
     server.terminate()
     if arguments.out:
