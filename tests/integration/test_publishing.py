@@ -301,7 +301,7 @@ def test_ranks_of_torchrun_share_the_work(mirror, tiny, tmp_path):
         subprocess.Popen(command(tiny, tmp_path), env={**environment, "RANK": rank}, stderr=subprocess.PIPE, text=True)
         for rank in "01"
     ]
-    assert [rank.wait(timeout=100) for rank in ranks] == [0, 0], [rank.communicate() for rank in ranks]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0], [rank.communicate() for rank in ranks]
     assert (tmp_path / "manifest.json").exists()
     bad = subprocess.run(
         command(tiny, tmp_path), env={**environment, "RANK": "2"}, capture_output=True, text=True, check=False

@@ -50,7 +50,7 @@ def kill_at(recipe, steps, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe_yaml(recipe))
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, path, str(steps)], capture_output=True, text=True, cwd=ROOT, timeout=120,
+        [sys.executable, "-c", KILLED, path, str(steps)], capture_output=True, text=True, cwd=ROOT, timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -74,7 +74,7 @@ def test_two_processes_give_what_one_gives_at_the_same_global_batch(tiny, tmp_pa
     path.write_text(recipe_yaml(two))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*command, "train/finetune.py", path, "--quiet"], capture_output=True, text=True, cwd=ROOT, timeout=120,
+        [*command, "train/finetune.py", path, "--quiet"], capture_output=True, text=True, cwd=ROOT, timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

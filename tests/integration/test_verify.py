@@ -290,7 +290,7 @@ def test_an_interrupt_or_a_kill_ends_all_processes_within_seconds(tmp_path, how)
         os.killpg(running.pid, how)  # as a terminal does
     else:
         running.kill()
-    out, err = running.communicate(timeout=30)
+    out, err = running.communicate(timeout=120)
     assert out == ""
     assert "Traceback" not in err
     if how == signal.SIGINT:
