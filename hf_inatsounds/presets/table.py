@@ -49,7 +49,7 @@ _SMALL_IMAGE: dict[str, Any] = {"image_size": [64, 128]}
 PRESETS: dict[str, Preset] = {
     "ast-tiny": Preset(
         "ast",
-        "an AST of .5 M parameters, for two CPU cores",
+        "an AST of .7 M parameters, for two CPU cores",
         {
             "hidden_size": 128,
             "num_hidden_layers": 4,
@@ -65,17 +65,17 @@ PRESETS: dict[str, Preset] = {
             "time_stride": 8,
         },
     ),
-    "wav2vec2-tiny": Preset("wav2vec2", "a Wav2Vec2 of .6 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
+    "wav2vec2-tiny": Preset("wav2vec2", "a Wav2Vec2 of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
     "hubert-tiny": Preset("hubert", "a HuBERT of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
     "wavlm-tiny": Preset("wavlm", "a WavLM of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
     "data2vec-tiny": Preset(
         "data2vec",
-        "a data2vec-audio of .4 M parameters, for two CPU cores",
+        "a data2vec-audio of .3 M parameters, for two CPU cores",
         {**_SMALL, **_SMALL_CONVOLUTIONS, "conv_pos_kernel_size": 9, "num_conv_pos_embeddings": 2},
     ),
     "wav2vec2-bert-tiny": Preset(
         "wav2vec2-bert",
-        "a Wav2Vec2-BERT of .6 M parameters on log-mel frames, for two CPU cores",
+        "a Wav2Vec2-BERT of .3 M parameters on log-mel frames, for two CPU cores",
         {
             **_SMALL,
             "classifier_proj_size": 96,
@@ -90,7 +90,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "whisper-tiny": Preset(
         "whisper",
-        "a Whisper encoder of .4 M parameters, for two CPU cores",
+        "a Whisper encoder of .2 M parameters, for two CPU cores",
         {
             "d_model": 96,
             "encoder_layers": 2,
@@ -120,7 +120,7 @@ PRESETS: dict[str, Preset] = {
     "resnet-101": Preset("resnet", "ResNet-101, a backbone of the paper", {"depths": [3, 4, 23, 3]}),
     "vit-tiny": Preset(
         "vit",
-        "a ViT of .7 M parameters whose patches are moments of the whole spectrum, for two CPU cores",
+        "a ViT of .6 M parameters whose patches are moments of the whole spectrum, for two CPU cores",
         {
             "hidden_size": 128,
             "num_hidden_layers": 4,
@@ -134,7 +134,7 @@ PRESETS: dict[str, Preset] = {
     "vit-b16": Preset("vit", "ViT-B/16, a backbone of the paper"),
     "efficientnet-tiny": Preset(
         "efficientnet",
-        "an EfficientNet of .3 M parameters on small spectrogram images, for two CPU cores",
+        "an EfficientNet of .1 M parameters on small spectrogram images, for two CPU cores",
         {
             "width_coefficient": 0.5,
             "depth_coefficient": 0.5,
@@ -164,7 +164,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "mobilenet-tiny": Preset(
         "mobilenet",
-        "a MobileNet-V2 of a third of its width on small spectrogram images, for two CPU cores",
+        "a MobileNet-V2 of .3 M parameters on small spectrogram images, for two CPU cores",
         {"depth_multiplier": 0.35, "finegrained_output": False, "classifier_dropout_prob": 0.1, "tf_padding": False},
         _SMALL_IMAGE,
     ),

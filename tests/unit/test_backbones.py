@@ -1,5 +1,7 @@
 """Every preset, from waveforms to logits; and checkpoints that are fitted to another window."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,14 @@ def test_presets_of_the_usual_size_have_the_published_number_of_weights(preset, 
     head = sum(p.numel() for p in classification_head(model).parameters())
     body = sum(p.numel() for p in model.parameters()) - head
     assert body / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_a_small_preset_is_as_large_as_it_says(preset):
+    said = re.search(r"of (\.\d) M parameters", PRESETS[preset].about)
+    with torch.device("meta"):
+        weights = sum(p.numel() for p in build(preset, window=WindowSpec(3.0, 1.5)).model.parameters())
+    assert weights / 1e6 == pytest.approx(float(said[1]), abs=0.06)
 
 
 def test_an_image_processor_of_transformers_makes_the_same_pixels(tmp_path):
