@@ -59,7 +59,7 @@ class Course(TrainerCallback):
         # after an epoch's last step the checkpoint waits for the validation, which a resumed run would not make up for
         if every and step % every == 0 and not (step % self._steps_an_epoch == 0 and self._is_due(state)):
             control.should_save = True
-        self.bar.update(state.global_step, f"loss {self.loss:.3f}")
+        self.bar.update(state.global_step, "" if math.isnan(self.loss) else f"loss {self.loss:.3f}")  # none logged yet
 
     @override
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

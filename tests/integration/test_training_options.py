@@ -103,7 +103,7 @@ def test_sgd_follows_the_papers_schedule(tiny, tmp_path, monkeypatch):
     assert 0.005 < rates[-1] < 0.006
 
 
-@pytest.mark.parametrize("option", ["bf16", "gradient_checkpointing"])
+@pytest.mark.parametrize("option", ["bf16", "fp16", "gradient_checkpointing"])
 def test_precision_and_checkpointing_train(tiny, tmp_path, option):
     run = train(small_recipe(tiny, tmp_path, epochs=1, **{option: True}), quiet=True)
     assert run["losses"]
