@@ -4,6 +4,7 @@ Examples:
   hf-inatsounds evaluate runs/ast --source path/to/archives --split test
   hf-inatsounds evaluate runs/ast --source path/to/archives --split validation --stride 0.5 --json
   hf-inatsounds evaluate runs/ast --source path/to/archives --split test --geo-prior prior.safetensors
+  accelerate launch --config_file train/accelerate/one-machine.yaml train/evaluation.py runs/ast --source path/to/archives
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Evaluate, write the report, and print the table."""
     hush_libraries()
     from hf_inatsounds.errors import InatSoundsError
-    from hf_inatsounds.evaluation import Bootstrap, GeoChoice, evaluate, split_info
+    from hf_inatsounds.evaluation import Bootstrap, GeoChoice, evaluate, launched_processes, split_info
     from hf_inatsounds.models import load_classifier
     from hf_inatsounds.reports import results_text, write_report
     from hf_inatsounds.scoring import FileScores
@@ -66,6 +67,9 @@ def run(arguments: argparse.Namespace) -> None:
             geo = GeoChoice(arguments.geo_prior, arguments.geo_mode, **weights)
     except ValueError as error:
         raise InatSoundsError("bad value", where="--resamples, --seed, --geo-*", found=error) from error
+    launched = launched_processes()  # before a model asks for a GPU: each process has its own
+    if launched and arguments.processes > 1:
+        raise InatSoundsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
     info = split_info(arguments.source, arguments.name, arguments.split, arguments.index)
     classifier = load_classifier(arguments.model)
     window = chosen_window(classifier.window, arguments.window, arguments.stride)
@@ -79,10 +83,13 @@ def run(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         scored=arguments.classes,
         processes=arguments.processes,
+        launched=launched,
         geo=geo,
         bootstrap=bootstrap,
         quiet=arguments.quiet,
     )
+    if not results:  # the main process has them
+        return
     made = "scores.parquet, windows.parquet, results.json"
     if not arguments.no_report:
         write_report(out, results, FileScores.load(out, ["mean"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
+from hf_inatsounds.evaluation.processes import launched_processes
 from hf_inatsounds.evaluation.run import RESULTS_FILE, TRAIN_FILE, GeoChoice, environment, evaluate, score_split
 from hf_inatsounds.evaluation.split import SplitInfo, split_info, split_table, training_counts
 
@@ -15,6 +16,7 @@ __all__ = [
     "environment",
     "evaluate",
     "geo_measures",
+    "launched_processes",
     "measures_of",
     "metrics_of",
     "score_split",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
+from accelerate import PartialState
 
 from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.split import SplitInfo
@@ -64,6 +67,32 @@ def score_in_processes(
             raise ScoresError("a scoring process ended", where="--processes", found=error) from error
 
 
+def launched_processes() -> PartialState | None:
+    """The processes that ``accelerate launch`` or torchrun started beside this one; None where it is alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def score_launched(
+    launched: PartialState,
+    classifier: Classifier,
+    info: SplitInfo,
+    window: WindowSpec,
+    classes: Array,
+    blocks: Blocks,
+    batch_size: int,
+    quiet: bool,
+) -> None:
+    """Score this process's part of the missing blocks, and wait until all processes have scored theirs."""
+    launched.wait_for_everyone()  # until the main one has prepared the folder
+    part = (launched.process_index, launched.num_processes)
+    title = f"scoring {info.split}, process 1 of {part[1]}"
+    rows = track(info.rows(), title, total=len(info.labels), quiet=quiet or part[0] > 0)
+    blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)
+    launched.wait_for_everyone()
+
+
 def _worker(
     checkpoint: str,
     info: SplitInfo,
@@ -74,8 +103,6 @@ def _worker(
     part: tuple[int, int],
     quiet: bool,
 ) -> None:
-    import torch
-
     gpus = torch.cuda.device_count()
     if not gpus:
         torch.set_num_threads(max(torch.get_num_threads() // part[1], 1))

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from accelerate import PartialState
 
 from hf_inatsounds.defects import DefectLog
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
-from hf_inatsounds.evaluation.processes import plan_of, score_in_processes
+from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
 from hf_inatsounds.evaluation.split import SplitInfo, training_counts
 from hf_inatsounds.files import write_json
 from hf_inatsounds.geo import Reweighting, load_prior
@@ -25,7 +26,7 @@ from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import track
 from hf_inatsounds.scoring import FileScores, score_recordings
-from hf_inatsounds.scoring.folder import WORK, Blocks
+from hf_inatsounds.scoring.folder import WORK, Blocks, block_size
 from hf_inatsounds.windows import WindowSpec
 
 RESULTS_FILE = "results.json"
@@ -136,6 +137,7 @@ def evaluate(
     batch_size: int = 32,
     scored: Scored = "present",
     processes: int = 1,
+    launched: PartialState | None = None,
     geo: GeoChoice | None = None,
     bootstrap: Bootstrap | None = None,
     quiet: bool = False,
@@ -151,9 +153,14 @@ def evaluate(
         batch_size: windows a forward pass.
         scored: the classes that take part, as :func:`scored_classes` takes it.
         processes: that score side by side, each on a GPU of its own where there are some.
+        launched: the processes, of this machine or of several that share ``out``, that ``accelerate launch`` or
+            torchrun started and that all call this; they score side by side, and the main one measures.
         geo: a range prior to report with and without.
         bootstrap: of the intervals; None for 200 resamples.
         quiet: no progress bar.
+
+    Returns:
+        What ``results.json`` holds; nothing in a launched process that is not the main one.
 
     Raises:
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
@@ -161,9 +168,14 @@ def evaluate(
     check_classes(classifier, info)
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     classes = scored_classes(info, scored)
-    blocks = Blocks(out / WORK, plan_of(classifier, info, window, classes))
-    blocks.prepare()
-    if processes > 1:
+    blocks = Blocks(out / WORK, plan_of(classifier, info, window, classes), block_size(len(info.labels)))
+    if launched is None or launched.is_main_process:
+        blocks.prepare()
+    if launched is not None:
+        score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
+        if not launched.is_main_process:
+            return {}
+    elif processes > 1:
         score_in_processes(checkpoint, info, window, classes, blocks, batch_size, processes, quiet)
     else:
         rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)

@@ -7,6 +7,7 @@ joined in the order of recordings, row group by row group, and removed.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,18 @@ from hf_inatsounds.windows import WindowSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 
 WORK, PLAN_FILE = "scoring", "plan.json"
+
+FEWEST_BLOCKS = 8
+"""Of a split, where it has as many recordings: so many processes find something to do in a small one, too."""
+
+
+def block_size(n_recordings: int) -> int:
+    """Recordings a block of a split; nothing else decides on it, so that any number of processes can go on.
+
+    >>> block_size(49_527), block_size(76), block_size(3)
+    (256, 10, 1)
+    """
+    return max(min(BLOCK, math.ceil(n_recordings / FEWEST_BLOCKS)), 1)
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,22 @@ def test_two_processes_train_the_same_recipe(tiny, tmp_path):
     run("evaluate", tmp_path / "run", "--source", tiny, "--quiet")
 
 
+def test_launched_processes_evaluate_together_what_one_evaluates(trained, tiny, tmp_path):
+    checkpoint = trained[0]
+    options = ["--source", str(tiny), "--resamples", "20", "--quiet"]
+    alone = json.loads(run("evaluate", checkpoint, *options, "--out", tmp_path / "one", "--json").stdout)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, str(ROOT / "train" / "evaluation.py"), str(checkpoint), *options, "--out", str(tmp_path / "two")]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (printed,) = done.stdout.strip().splitlines()  # the main process alone prints
+    assert json.loads(printed)["metrics"] == alone["metrics"]
+    refused = subprocess.run(
+        [*command, "--processes", "2"], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False
+    )
+    assert "--processes: expected 1 where accelerate starts the processes" in refused.stderr
+
+
 def test_quickstart_makes_everything_and_touches_nothing_else(tmp_path):
     done = run("quickstart", "--out", tmp_path / "q", "--json")
     made = json.loads(done.stdout)

@@ -61,25 +61,15 @@ def test_scores_do_not_depend_on_the_source(tiny, tmp_path, expected):
     assert_same(score_recordings(classifier, rows, WINDOW, present=infos[0].present)[0], expected)
 
 
-def test_scores_do_not_depend_on_the_number_of_processes(tiny, tmp_path, checkpoint, expected, monkeypatch):
+def test_scores_do_not_depend_on_the_number_of_processes(tiny, tmp_path, checkpoint, expected):
     info = split_info(str(tiny), "all", "test")
     options = {"window": WINDOW, "checkpoint": str(checkpoint), "quiet": True, "bootstrap": Bootstrap(10)}
-    monkeypatch.setattr(folder.Blocks, "__init__", _blocks_of(4))
     for processes in (1, 2):
         out = tmp_path / str(processes)
         results = evaluate(classifier_for(tiny), info, out, processes=processes, **options)
         assert_same(FileScores.load(out), expected)
         assert metrics_of(FileScores.load(out), info.label_space) == results["metrics"]
         assert not (out / "scoring").exists()
-
-
-def _blocks_of(size):
-    original = folder.Blocks.__init__
-
-    def made(self, folder, plan, size=size):
-        original(self, folder, plan, size)
-
-    return made
 
 
 def scored_until(blocks, classifier, info, monkeypatch, stop):
