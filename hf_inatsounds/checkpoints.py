@@ -86,6 +86,15 @@ def read_checkpoint(
     return model, extractor
 
 
+def checkpoint_classes(checkpoint: str | Path) -> list[str]:
+    """Names of a checkpoint's classes in their order; none of one whose config cannot be read."""
+    try:
+        named = AutoConfig.from_pretrained(checkpoint_folder(checkpoint)).id2label
+    except (OSError, ValueError, KeyError):
+        return []
+    return [named[label] for label in sorted(named)]
+
+
 def _audio_extractor(folder: Path, shared: dict[str, Any], overrides: dict[str, Any], window: WindowSpec | None) -> Any:
     """A checkpoint's feature extractor, as long as the window; a length in ``shared`` is taken out of it."""
     length = {key: shared.pop(key) for key in ("max_length",) if key in shared}

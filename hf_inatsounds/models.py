@@ -13,6 +13,7 @@ import torch
 from hf_inatsounds.audio import Waveform
 from hf_inatsounds.checkpoints import (
     SETTINGS_FILE,
+    checkpoint_classes,
     checkpoint_folder,
     checkpoint_settings,
     checkpoint_window,
@@ -207,8 +208,19 @@ def build_classifier(
         model, extractor = from_preset(preset, shared, config or {}, overrides, window)
     else:
         model, extractor = read_checkpoint(preset, shared, overrides, window)
+    if preset in PRESETS or checkpoint_classes(preset) != names:
+        _start_head(model, objective.initial_logit(len(names)))
     _mend_batch_norms(model)
     return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window)
+
+
+def _start_head(model: torch.nn.Module, logit: float | None) -> None:
+    """Begin a new head's biases at ``logit``; None leaves them as they are."""
+    if logit is None:
+        return
+    head = classification_head(model)
+    if isinstance(head, torch.nn.Linear) and head.bias is not None:
+        torch.nn.init.constant_(head.bias, logit)
 
 
 def _mend_batch_norms(model: torch.nn.Module) -> None:

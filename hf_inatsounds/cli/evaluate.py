@@ -4,7 +4,7 @@ Examples:
   hf-inatsounds evaluate runs/ast --source path/to/archives --split test
   hf-inatsounds evaluate runs/ast --source path/to/archives --split validation --stride 0.5 --json
   hf-inatsounds evaluate runs/ast --source path/to/archives --split test --geo-prior prior.safetensors
-  accelerate launch --config_file train/accelerate/one-machine.yaml train/evaluation.py runs/ast --source path/to/archives
+  accelerate launch --config_file train/accelerate/one-machine.yaml train/evaluation.py runs/ast --source path
 """
 
 from __future__ import annotations

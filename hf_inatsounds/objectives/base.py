@@ -25,6 +25,10 @@ class Objective(ABC):
     def __init__(self, *, ranks: tuple[RankTerm, ...] = ()) -> None:
         self.ranks = ranks
 
+    def initial_logit(self, n_classes: int) -> float | None:
+        """What a new head's biases begin at; None for what transformers gives them."""
+        return None
+
     def targets(self, labels: torch.Tensor, n_classes: int) -> torch.Tensor:
         """(B,) labels → (B, C) float one-hot targets."""
         return functional.one_hot(labels, n_classes).float()

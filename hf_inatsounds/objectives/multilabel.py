@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -74,6 +75,17 @@ class Multilabel(Objective):
         super().__init__(ranks=ranks)
         self.negative_weight = negative_weight
         self.asymmetry = asymmetry
+
+    @override
+    def initial_logit(self, n_classes: int) -> float:
+        """``-log(C - 1)``: a probability of 1/C, as of one label a recording.
+
+        From 1/2 each, the first steps press all logits down together, through the features as through the biases, and
+        small transformers do not recover (decision 0023).
+
+        Source: Lin 2017 (focal loss), section 3.3, of rare classes.
+        """
+        return -math.log(max(n_classes - 1, 1))
 
     @override
     def mix(self, targets: torch.Tensor, partner: torch.Tensor, share: float) -> torch.Tensor:

@@ -213,7 +213,14 @@ def test_launched_processes_evaluate_together_what_one_evaluates(trained, tiny, 
     options = ["--source", str(tiny), "--resamples", "20", "--quiet"]
     alone = json.loads(run("evaluate", checkpoint, *options, "--out", tmp_path / "one", "--json").stdout)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, str(ROOT / "train" / "evaluation.py"), str(checkpoint), *options, "--out", str(tmp_path / "two")]
+    command = [
+        *launch,
+        str(ROOT / "train" / "evaluation.py"),
+        str(checkpoint),
+        *options,
+        "--out",
+        str(tmp_path / "two"),
+    ]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     (printed,) = done.stdout.strip().splitlines()  # the main process alone prints

@@ -65,6 +65,26 @@ def test_a_preset_scores_windows_one_by_one_as_together_and_reloads_natively(pre
 
 
 @pytest.mark.parametrize("preset", TINY)
+def test_a_new_multilabel_head_begins_at_one_label_a_recording(preset):
+    bias = classification_head(build(preset, Multilabel()).model).bias.detach()
+    np.testing.assert_allclose(bias.sigmoid(), 1 / 3, rtol=1e-6)
+    assert not np.allclose(classification_head(build(preset).model).bias.detach().sigmoid(), 1 / 3)
+
+
+def test_a_head_of_the_same_classes_is_kept_and_one_of_others_begins_anew(tmp_path):
+    classifier = build("ast-tiny", Multilabel(), config=AST)
+    head = classification_head(classifier.model)
+    torch.nn.init.constant_(head.bias, 0.5)
+    classifier.save(tmp_path)
+    kept = build(tmp_path, Multilabel())
+    assert torch.equal(classification_head(kept.model).bias, head.bias)
+    assert torch.equal(classification_head(kept.model).weight, head.weight)
+    others = LabelSpace(tuple(Taxon(f"Hyla {i}", "", "Amphibia", ("b",) * 7, True) for i in range(3)))
+    started = build_classifier(str(tmp_path), others, Multilabel(), window=WINDOW)
+    np.testing.assert_allclose(classification_head(started.model).bias.detach().sigmoid(), 1 / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("preset", TINY)
 def test_embeddings_are_what_the_head_makes_logits_of(preset):
     classifier = build(preset, Multilabel())
     windows = [noise(classifier.sampling_rate)]
