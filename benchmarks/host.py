@@ -44,6 +44,7 @@ import torch
 from scipy.stats import norm
 from transformers import ASTFeatureExtractor
 
+from hf_inatsounds import flac
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.decoding import torchcodec_available
 from hf_inatsounds.frontends import AstFrontend
@@ -260,6 +261,7 @@ def digest_ms(bench: Bench) -> float:
 def figures(quick: bool = False) -> dict[str, Any]:
     """All figures of this benchmark."""
     torch.set_num_threads(1)
+    flac.prepare()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "mirror.parquet"
