@@ -10,10 +10,12 @@ of the ratios within a run. One thread everywhere (OMP_NUM_THREADS=1).
 
 - `ours, frontend on the device`: row group, window, soxr, augmentation off, stacked (15, T); what a GPU is handed.
 - `ours, resampling on the device too`: the same without soxr; how training on a GPU does it.
-- `decoding alone`: soundfile opens the bytes, seeks and decodes the window; nothing that decodes costs less.
+- `libsndfile alone`: soundfile opens the bytes, seeks and decodes the window. `our decoder alone`: ours does.
 - `ours, all on the CPU`: the first with the AST frontend, in batches.
 - `transformers' example`: run_audio_classification: a prepared `datasets` table, each recording decoded whole and
-  resampled whole to 16 kHz, a random subsample of it, ASTFeatureExtractor on the batch, stacked.
+  resampled whole to 16 kHz, a random subsample of it, ASTFeatureExtractor on the batch, stacked. Once with soundfile
+  and soxr, as `datasets` did before it needed FFmpeg, and where torchcodec and FFmpeg are there, once with its `Audio`
+  column as it is now. The peer of the ratios is the faster of them in the same run.
 - `librosa`: librosa.load(offset, duration) and the extractor. `kaldi-native-fbank`: soundfile reads the window, soxr,
   then its filter banks as AST sets them, but for 80 bins: it refuses AST's 128.
 
@@ -23,14 +25,17 @@ The extractor's and the frontend's `max_length` are the frames of the example, n
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import io
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +49,8 @@ import torch
 from scipy.stats import norm
 from transformers import ASTFeatureExtractor
 
+from hf_inatsounds import flac
+from hf_inatsounds.audio import probe, read_window
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.decoding import torchcodec_available
 from hf_inatsounds.frontends import AstFrontend
@@ -57,6 +64,8 @@ KALDI_BINS = 80
 """Of AST's 128 it refuses those that are narrower than a bin of the DFT."""
 
 GOALS = {3: {"device": 12.0, "cpu": 3.0}, 10: {"device": 10.0, "cpu": 3.0}}
+
+PEERS = ("transformers' example, soundfile", "transformers' example, torchcodec")
 
 Contender = Callable[[np.ndarray, int], Any]
 
@@ -120,18 +129,22 @@ class Bench:
         self.extractor = ASTFeatureExtractor(max_length=frames)
         self.frontend = AstFrontend(max_length=frames)
         self.table = datasets.Dataset.from_parquet(str(shard), cache_dir=str(cache), keep_in_memory=False)
-        self.table = self.table.cast_column("audio", datasets.Audio(MODEL_RATE, decode=torchcodec_available()))
+        self.decoded = self.table.cast_column("audio", datasets.Audio(MODEL_RATE))
+        self.table = self.table.cast_column("audio", datasets.Audio(MODEL_RATE, decode=False))
         self.seed = 0
 
     def contenders(self) -> dict[str, Contender]:
-        """By name; the peer whose path the goals are measured against comes first."""
-        found: dict[str, Contender] = {
-            "transformers' example": self.example,
+        """By name; the peers whose path the goals are measured against come first."""
+        found: dict[str, Contender] = {PEERS[0]: self.example}
+        if torchcodec_available():
+            found[PEERS[1]] = self.example_by_torchcodec
+        found |= {
             "librosa": self.librosa,
             "ours, frontend on the device": self.host,
             "ours, resampling on the device too": self.host_without_resampling,
             "ours, all on the CPU": self.cpu,
-            "decoding alone": self.decoding,
+            "libsndfile alone": self.libsndfile,
+            "our decoder alone": self.own_decoder,
         }
         if importlib.util.find_spec("kaldi_native_fbank"):
             found["kaldi-native-fbank"] = self.kaldi
@@ -151,15 +164,21 @@ class Bench:
             return self.frontend(batch["waveforms"], batch["lengths"])
 
     def example(self, numbers: np.ndarray, run: int) -> Any:
-        """transformers' run_audio_classification, with its random_subsample."""
+        """transformers' run_audio_classification, decoding as datasets did before it needed FFmpeg."""
+        waves = (
+            sf.read(io.BytesIO(audio["bytes"]), dtype="float32") for audio in self.table[numbers.tolist()]["audio"]
+        )
+        return self.subsampled((soxr.resample(wave, rate, MODEL_RATE) for wave, rate in waves), run)
+
+    def example_by_torchcodec(self, numbers: np.ndarray, run: int) -> Any:
+        """The same with the ``Audio`` column as it is now."""
+        return self.subsampled((audio["array"] for audio in self.decoded[numbers.tolist()]["audio"]), run)
+
+    def subsampled(self, waves: Iterable[np.ndarray], run: int) -> Any:
+        """Its random_subsample, and the extractor on the batch."""
         generator = np.random.default_rng(run)
         crops = []
-        for audio in self.table[numbers.tolist()]["audio"]:
-            if torchcodec_available():
-                wave = audio["array"]
-            else:  # as datasets did before it needed FFmpeg: soundfile, then soxr, the whole recording
-                wave, rate = sf.read(io.BytesIO(audio["bytes"]), dtype="float32")
-                wave = soxr.resample(wave, rate, MODEL_RATE)
+        for wave in waves:
             start = int(generator.integers(0, max(len(wave) - self.size, 0) + 1))
             crops.append(np.asarray(wave[start : start + self.size]))
         return self.stacked(self.extractor([self.long_enough(crop) for crop in crops], sampling_rate=MODEL_RATE))
@@ -168,8 +187,8 @@ class Bench:
         """(bytes, offset, duration) of a random window of each."""
         generator = np.random.default_rng(run)
         for audio in self.table[numbers.tolist()]["audio"]:
-            content = audio["bytes"] if isinstance(audio, dict) else audio._hf_encoded["bytes"]
-            spare = max(sf.info(io.BytesIO(content)).duration - self.size_s, 0.0)
+            content = audio["bytes"]
+            spare = max(probe(content).duration_s - self.size_s, 0.0)
             yield content, float(generator.uniform(0.0, spare))
 
     def librosa(self, numbers: np.ndarray, run: int) -> Any:
@@ -179,7 +198,10 @@ class Bench:
         ]
         return self.stacked(self.extractor([self.long_enough(crop) for crop in crops], sampling_rate=MODEL_RATE))
 
-    def decoding(self, numbers: np.ndarray, run: int) -> Any:
+    def own_decoder(self, numbers: np.ndarray, run: int) -> Any:
+        return [read_window(content, offset, self.size_s) for content, offset in self.windows(numbers, run)]
+
+    def libsndfile(self, numbers: np.ndarray, run: int) -> Any:
         crops = []
         for content, offset in self.windows(numbers, run):
             with sf.SoundFile(io.BytesIO(content)) as file:
@@ -235,13 +257,14 @@ def timed_runs(bench: Bench, runs: int) -> dict[str, list[float]]:
 def summary(times: dict[str, list[float]], size_s: int) -> dict[str, Any]:
     """Medians, and ratios within runs against the goals."""
     found: dict[str, Any] = {f"{name}, ms": statistics.median(values) for name, values in times.items()}
+    peer = min((name for name in PEERS if name in times), key=lambda name: statistics.median(times[name]))
     for kind, ours in (
         ("device", "ours, frontend on the device"),
         ("device", "ours, resampling on the device too"),
         ("cpu", "ours, all on the CPU"),
     ):
-        pairs = zip(times["transformers' example"], times[ours], strict=True)
-        found[f"transformers' example : {ours}"] = statistics.median([peer / mine for peer, mine in pairs])
+        pairs = zip(times[peer], times[ours], strict=True)
+        found[f"{peer} : {ours}"] = statistics.median([peer / mine for peer, mine in pairs])
         found[f"goal for {ours}"] = GOALS[size_s][kind]
     return found
 
@@ -257,9 +280,25 @@ def digest_ms(bench: Bench) -> float:
     return 1000 * (time.process_time() - began) / len(contents)
 
 
+def loading_s() -> dict[str, float]:
+    """Processor seconds until our FLAC decoder is there: compiled anew, and from what that left on disk."""
+    code = (
+        "import time; from hf_inatsounds import flac; began = time.process_time(); "
+        "flac.prepare(); print(time.process_time() - began)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        anew, again = (
+            float(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
+            for _ in range(2)
+        )
+    return {"our decoder, compiling once an installation, s": anew, "our decoder, loading, s": again}
+
+
 def figures(quick: bool = False) -> dict[str, Any]:
     """All figures of this benchmark."""
     torch.set_num_threads(1)
+    flac.prepare()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "mirror.parquet"
@@ -270,7 +309,10 @@ def figures(quick: bool = False) -> dict[str, Any]:
         found["setting"] = {
             "FLAC, share of WAV": share,
             "digest of a recording, once a run, ms": digest_ms(bench),
-            "peer decodes with": "torchcodec" if torchcodec_available() else "soundfile (torchcodec needs FFmpeg)",
+            "torchcodec": importlib.metadata.version("torchcodec")
+            if torchcodec_available()
+            else "does not import here: it needs FFmpeg",
+            **loading_s(),
             "torchaudio": "compared in 'frontends'"
             if importlib.util.find_spec("torchaudio")
             else "does not install here",

@@ -34,6 +34,11 @@ class PlainWav:
     n_samples: int
     position: int
 
+    @property
+    def subtype(self) -> str:
+        """Encoding of a sample, as libsndfile names it."""
+        return "PCM_16"
+
     def samples(self, content: Any, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Samples [start, stop) as (stop - start, channels) float32 in [-1, 1): value / 32768, as libsndfile gives.
 

@@ -24,7 +24,8 @@ from hf_inatsounds.frontends.base import (
     check_precision,
     spectrum_dtype,
 )
-from hf_inatsounds.frontends.blocks import Frames, banded, bands_of, by_frames, magnitude
+from hf_inatsounds.frontends.blocks import BAND, Frames, banded, bands_of, magnitude
+from hf_inatsounds.frontends.log_mel_images import level_of, log_mel_images
 
 WINDOW_SAMPLES = 512
 HOP_SAMPLES = 128
@@ -222,7 +223,10 @@ class SpectrogramImageFrontend(Frontend):
         frames = np.lib.stride_tricks.sliding_window_view(values, WINDOW_SAMPLES)[::HOP_SAMPLES]
         window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64).numpy()
         spectrum = scipy.fft.rfft(frames * window.astype(np.float32), FFT_SAMPLES)
-        bands = (np.abs(spectrum) * np.float32(2.0 / window.sum())) @ self._authors_mel
+        magnitudes = np.abs(spectrum) * np.float32(2.0 / window.sum())
+        bands = np.empty((len(frames), MEL_BINS))  # in float64, as the authors' filters are
+        for first, low, high in self._bands:
+            bands[:, first : first + BAND] = magnitudes[:, low:high] @ self._authors_mel[low:high, first : first + BAND]
         level = np.clip(20.0 * np.log10(np.maximum(bands, MAGNITUDE_FLOOR)), scale.lowest_db, scale.highest_db)
         values = (level - scale.lowest_db) * 255.0 / (scale.highest_db - scale.lowest_db)
         pixels: np.ndarray[Any, np.dtype[np.uint8]] = values.astype(np.uint8).T
@@ -258,25 +262,29 @@ class SpectrogramImageFrontend(Frontend):
         """Pixels (B, 128, n_frames), whole numbers in [0, 255] as float32, of the first ``n_frames`` frames."""
         if n_frames == 0:
             return waveforms.new_zeros((waveforms.shape[0], MEL_BINS, 0), dtype=torch.float32)
-        kind = spectrum_dtype(self.settings.precision, waveforms.device)
-        window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=kind, device=waveforms.device)
-        window = window * (SCALES[self.settings.variant].full_scale * 2.0 / window.sum())
-        window = functional.pad(window, (0, FFT_SAMPLES - WINDOW_SAMPLES))
-        with torch.autocast(waveforms.device.type, enabled=False):
-            frames = Frames(WINDOW_SAMPLES, HOP_SAMPLES, n_frames, MEL_BINS)
-            pixels = by_frames(lambda rows: self._levels(rows.to(kind), window), waveforms, frames, lengths)
-        return pixels.transpose(1, 2)
+        scale, device = SCALES[self.settings.variant], waveforms.device
+        window = torch.hann_window(
+            WINDOW_SAMPLES, periodic=True, dtype=spectrum_dtype(self.settings.precision, device), device=device
+        )
+        # so that what the lowest decibels are the level of becomes 1, and its logarithm 0
+        window = window * (scale.full_scale * 2.0 / 10.0 ** (scale.lowest_db / 20.0) / window.sum())
+        levels_a_neper = 20.0 / math.log(10.0) * 255.0 / (scale.highest_db - scale.lowest_db)
+        with torch.autocast(device.type, enabled=False):
+            if device.type == "cpu" and not torch.compiler.is_compiling() and not waveforms.requires_grad:
+                frames = Frames(WINDOW_SAMPLES, HOP_SAMPLES, n_frames, MEL_BINS)
+                return log_mel_images(
+                    waveforms, lengths, frames, window, FFT_SAMPLES, self.mel, self._bands, levels_a_neper
+                )
+            return level_of(self._bands_of_frames(waveforms, n_frames, window), levels_a_neper)
 
-    def _levels(self, waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-        scale = SCALES[self.settings.variant]
-        n_frames = 1 + (waveforms.shape[1] - WINDOW_SAMPLES) // HOP_SAMPLES
+    def _bands_of_frames(self, waveforms: torch.Tensor, n_frames: int, window: torch.Tensor) -> torch.Tensor:
+        """(B, 128, n_frames) magnitudes in bands, of all rows at once on any device."""
         # as long as the FFT, under a window that is 0 from sample 512 on: torch's own padding takes longer than the FFT
-        padded = functional.pad(waveforms, (0, FFT_SAMPLES - WINDOW_SAMPLES))
-        spectrum = torch.fft.rfft(padded.unfold(1, FFT_SAMPLES, HOP_SAMPLES)[:, :n_frames] * window)
+        padded = functional.pad(waveforms.to(window.dtype), (0, FFT_SAMPLES - WINDOW_SAMPLES))
+        frames = padded.unfold(1, FFT_SAMPLES, HOP_SAMPLES)[:, :n_frames]
+        spectrum = torch.fft.rfft(frames * functional.pad(window, (0, FFT_SAMPLES - WINDOW_SAMPLES)))
         # what follows the magnitudes has no cancellation and needs no float64
-        level = banded(magnitude(spectrum).float(), self.mel, self._bands).clamp_min_(MAGNITUDE_FLOOR).log_()
-        level.mul_(20.0 / math.log(10.0)).clamp_(scale.lowest_db, scale.highest_db)
-        return level.sub_(scale.lowest_db).mul_(255.0).div_(scale.highest_db - scale.lowest_db).floor_()
+        return banded(magnitude(spectrum).float(), self.mel, self._bands).transpose(1, 2)
 
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"pixel_values": (B, 3, height, width)}``."""
