@@ -13,6 +13,9 @@ from hf_inatsounds.archives import retries
 from hf_inatsounds.errors import SourceError
 
 CHUNK_BYTES = 1 << 18
+POOL_CONNECTIONS = 32
+"""Connections to a host that are kept open: of a shuffled stream's readers, and of a few side by side."""
+
 T = TypeVar("T")
 
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
@@ -175,7 +178,7 @@ def _session(url: str) -> Any:
         for other in [other for other in _sessions if other[0] != key[0]]:
             del _sessions[other]
         session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=16)
+        adapter = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=POOL_CONNECTIONS)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         settings = session.merge_environment_settings(url, {}, None, None, None)
