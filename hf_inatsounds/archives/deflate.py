@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +20,6 @@ WINDOW_BYTES = 32 << 10
 GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 FOOTER_BYTES = 8
 FILLER_BYTES = 4
-PIECE_BYTES = 256 << 10
-"""Decompressed bytes made at a time: without a bound isal grows its output as it goes, at two thirds of the speed."""
-
 ERRORS: Any = (zlib.error, isal_zlib.error, EOFError)
 """What inflating damaged data raises."""
 
@@ -142,6 +138,8 @@ class Inflater:
     def __init__(self, window: bytes | None = None, bits: int = 0, byte: int = 0) -> None:
         self._footer = 0  # bytes of a member's footer still to pass over
         self._rest = b""
+        self._input = b""
+        self._full = False
         self.ended = False
         if window is None:
             self._stream = isal_zlib.decompressobj(wbits=_GZIP)
@@ -156,21 +154,28 @@ class Inflater:
         made: bytes = self._stream.decompress(compressed, n)
         return made
 
-    def feed(self, compressed: bytes) -> Iterator[bytes]:
-        """What ``compressed`` decompresses to, in pieces; to be taken to the end before more is fed.
+    def feed(self, compressed: bytes) -> None:
+        """Give it what follows in the compressed file."""
+        self._input += compressed
+
+    def read(self, n: int) -> bytes:
+        """Up to ``n`` bytes, made without making more; empty where it must be fed, or the data are over.
 
         Raises:
             zlib.error: (or isal's) if it is no DEFLATE data.
         """
-        while compressed and not self.ended:
+        made = b""
+        while not made and (self._input or self._full) and not self.ended:
             if self._stream.eof:
-                compressed = self._next_member(compressed)
+                self._input, self._full = self._next_member(self._input), False
                 continue
-            yield self._stream.decompress(compressed, PIECE_BYTES)
-            compressed = self._stream.unconsumed_tail
+            made = self._stream.decompress(self._input, n)
+            self._full = len(made) == n  # it may hold more, although all input is taken
+            self._input = self._stream.unconsumed_tail
             if self._stream.eof:
-                compressed = self._stream.unused_data
+                self._input = self._stream.unused_data
                 self._footer = FOOTER_BYTES if self._raw else 0
+        return made
 
     def _next_member(self, compressed: bytes) -> bytes:
         passed = min(self._footer, len(compressed))

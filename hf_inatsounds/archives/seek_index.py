@@ -221,7 +221,7 @@ def _contents(location: Source, stem: str) -> tuple[bytes, bytes, bytes]:
         return b"".join(open_ranges(location.path(names[part])).stream(0))
 
     parts = (functools.partial(content, part) for part in ("manifest", "members", "points"))
-    _, manifest, members, points = side_by_side(require_manifest, *parts)
+    _, manifest, members, points = side_by_side(require_manifest, *parts, far=location.is_remote)
     return manifest, members, points
 
 

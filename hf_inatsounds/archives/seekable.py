@@ -26,8 +26,11 @@ PIECE_BYTES = 256 << 10
 """Least size of a request for a block that is read with pauses, its first request aside: about one recording's, so
 that some hundred open blocks hold little."""
 
-SLICE_BYTES = 64 << 10
+SLICE_BYTES = 256 << 10
 """Compressed bytes decompressed at a time in such a block."""
+
+MADE_BYTES = 1 << 20
+"""Most decompressed bytes made at a time of what is passed over."""
 
 MARGIN_BYTES = 64 << 10
 """Added to a guess of where in the archive a member ends: inside a block the ratio varies a little."""
@@ -118,7 +121,7 @@ class SeekableArchive:
 class Run:
     """Members from one seek point on, in ascending order.
 
-    Holds the decompressor's state and at most a chunk of decompressed data.
+    Between two members it holds the decompressor's state and what is fetched, and no decompressed data.
 
     Args:
         archive: the archive.
@@ -137,8 +140,7 @@ class Run:
         self._archive, self._first, self._compressed = archive, first, compressed
         self._sealed = sealed or functools.partial(archive.index.sealed_window, first)
         self._position = int(archive.index.out[first])
-        self._rest = memoryview(b"")
-        self._made = self._pieces()
+        self._inflater: Inflater | None = None
 
     def take(self, span: Span) -> bytes:
         """A member's content; what is before it is passed over.
@@ -147,45 +149,45 @@ class Run:
             SourceError: if the archive is damaged or not the indexed one.
         """
         try:
-            for _ in self._bytes(span.offset - self._position):
-                pass
-            content = b"".join(self._bytes(span.size))
+            while self._position < span.offset:
+                self._read(min(span.offset - self._position, MADE_BYTES))
+            parts, left = [], span.size
+            while left:
+                parts.append(self._read(left))
+                left -= len(parts[-1])
+            content = b"".join(parts)
         except ERRORS as error:
             raise self._unfit(span, error) from error
         if isal_zlib.crc32(content) != span.crc32:
             raise self._unfit(span, "another checksum")
         return content
 
-    def _bytes(self, n: int) -> Iterator[memoryview]:
-        while n > 0:
-            if not self._rest:
-                self._rest = memoryview(next(self._made, b""))
-                if not self._rest:
-                    raise EOFError("the data end early")
-            piece = self._rest[:n]
-            self._rest = self._rest[len(piece) :]
-            self._position += len(piece)
-            n -= len(piece)
-            yield piece
+    def _read(self, n: int) -> bytes:
+        """Some of the next ``n`` bytes."""
+        if self._inflater is None:
+            self._inflater = self._opened()
+        while not (made := self._inflater.read(n)):
+            chunk = next(self._compressed, b"")
+            if not chunk:
+                raise EOFError("the data end early")
+            self._inflater.feed(chunk)
+        self._position += len(made)
+        return made
 
-    def _pieces(self) -> Iterator[bytes]:
-        """The decompressed data, none of them empty."""
-        inflater, behind = self._open()
-        for chunk in chain([behind], self._compressed):
-            yield from filter(None, inflater.feed(chunk))
-
-    def _open(self) -> tuple[Inflater, bytes]:
-        """Open the point's window with the bytes before it; the decompressor, and what came behind them."""
+    def _opened(self) -> Inflater:
+        """A decompressor that begins at the point: its window is opened with the bytes before it."""
         point = self._archive.index.point(self._first)
         n = point.at - key_start(point)
         head = b""
         while len(head) < n and (chunk := next(self._compressed, b"")):
             head += chunk
         before, behind = head[:n], head[n:]
-        if point.at == 0:
-            return Inflater(), behind
-        window = unseal(self._sealed(), point, before, where=self._archive.where)
-        return Inflater(window, point.bits, before[-1]), behind
+        inflater = Inflater()
+        if point.at:
+            window = unseal(self._sealed(), point, before, where=self._archive.where)
+            inflater = Inflater(window, point.bits, before[-1])
+        inflater.feed(behind)
+        return inflater
 
     def _unfit(self, span: Span, found: object) -> SourceError:
         return SourceError(

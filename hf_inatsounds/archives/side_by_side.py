@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
-def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
-    """What each of a few calls returns, all of them made at once.
+def side_by_side(*calls: Callable[[], Any], far: bool = True) -> list[Any]:
+    """What each of a few calls returns, all of them made at once; one after the other where nothing is far away.
 
     Raises:
         What the first of them that fails, in the order given, raises.
@@ -16,5 +16,7 @@ def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
     >>> side_by_side(lambda: 1, lambda: 2)
     [1, 2]
     """
+    if not far:
+        return [call() for call in calls]
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]

@@ -30,13 +30,30 @@ def shifted(content: bytes, n: int) -> bytes:
     return bytes(sum(bit << i for i, bit in enumerate(made[at : at + 8])) for at in range(0, len(made), 8))
 
 
+def read_all(inflater: Inflater, n: int) -> bytes:
+    return b"".join(iter(lambda: inflater.read(n), b""))
+
+
+@pytest.mark.parametrize("n", [1000, 1 << 16, 1 << 22])
+def test_what_swells_is_read_to_its_end_piece_by_piece(n):
+    parts = [bytes(3_000_000), WINDOW, bytes(700_001)]
+    inflater = Inflater()
+    inflater.feed(b"".join(zlib.compress(part, wbits=31) for part in parts))
+    assert read_all(inflater, n) == b"".join(parts)
+    first = Inflater()
+    first.feed(zlib.compress(parts[0], wbits=31))
+    assert len(first.read(n)) <= n
+
+
 @pytest.mark.parametrize("bits", range(8))
 def test_a_block_may_begin_at_any_bit(bits):
     plain = (WINDOW[1000:9000] + b"what follows ") * 3
     packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_FIXED, WINDOW)
     file = shifted(packer.compress(plain) + packer.flush(), -bits % 8)
     before, behind = (file[0], file[1:]) if bits else (0, file)
-    assert b"".join(Inflater(WINDOW, bits, before).feed(behind))[: len(plain)] == plain
+    inflater = Inflater(WINDOW, bits, before)
+    inflater.feed(behind)
+    assert read_all(inflater, 1000)[: len(plain)] == plain
     assert zlib.decompressobj(-15, WINDOW).decompress(alignment(bits, before) + behind)[: len(plain)] == plain
 
 
