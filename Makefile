@@ -44,7 +44,7 @@ doctest: $(READY)
 tests unit integration e2e: $(READY)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile $(if $(filter tests,$@),tests,tests/$@)
 
-# Long (an archive of half a GB, twenty kills), and only worth something on a quiet machine.
+# Long (an archive of 4 GB, twenty kills of two commands), and only worth something on a quiet machine.
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(DATA),--data $(DATA))
 

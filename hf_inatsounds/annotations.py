@@ -20,7 +20,7 @@ from hf_inatsounds.annotation_json import (
     require_annotation_file,
 )
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.archives.forward import safe_name
+from hf_inatsounds.archives.tar_walk import safe_name
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.schema import COLUMNS, RANKS

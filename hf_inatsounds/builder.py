@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
-from hf_inatsounds.archives.forward import PassNotes, iterate_members
+from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.decoding import encoded_where_undecodable
 from hf_inatsounds.errors import InatSoundsError, SourceError, printable
 from hf_inatsounds.indexed import indexed_stream

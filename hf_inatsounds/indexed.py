@@ -123,7 +123,7 @@ class INatSoundsStream(datasets.IterableDataset):
 def _stream(ex_iterable: Any, like: Any) -> INatSoundsStream:
     """A stream over ``ex_iterable`` with everything else as ``like`` has it."""
     kept = {key: getattr(like, f"_{key}") for key in ("split", "formatting", "distributed", "token_per_repo_id")}
-    made = INatSoundsStream(ex_iterable, info=like._info.copy(), **kept)
+    made = INatSoundsStream(ex_iterable, info=like._info, **kept)  # which copies the names of all species
     if hasattr(like, "_shuffling"):
         made._shuffling = deepcopy(like._shuffling)
     return made
@@ -168,4 +168,4 @@ def _joined(seed: int, draw: int) -> int:
 def indexed_stream(recordings: Recordings, info: Any, split: str) -> INatSoundsStream:
     """The stream of a split; the bounds of its shards are at seek points."""
     examples = IndexedExamples(recordings, shard_ranges(recordings.blocks))
-    return INatSoundsStream(examples, info=info.copy(), split=datasets.NamedSplit(split))
+    return INatSoundsStream(examples, info=info, split=datasets.NamedSplit(split))

@@ -60,7 +60,7 @@ class LocalCompressed:
     """
 
     def __init__(self, path: str, size: int, report: Callable[[int], None]) -> None:
-        self.size, self._report = size, report
+        self.size, self._report, self._path = size, report, path
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._told = 0
         self._stop = threading.Event()
@@ -91,10 +91,10 @@ class LocalCompressed:
 
     def _hash(self) -> str:
         digest = hashlib.md5()  # noqa: S324 - the authors publish MD5s
-        for start in range(0, self.size, BLOCK_BYTES):
-            if self._stop.is_set():
-                break
-            digest.update(os.pread(self._file, BLOCK_BYTES, start))
+        block = memoryview(bytearray(BLOCK_BYTES))
+        with open(self._path, "rb", buffering=0) as file:
+            while not self._stop.is_set() and (n := file.readinto(block)):
+                digest.update(block[:n])
         return digest.hexdigest()
 
 

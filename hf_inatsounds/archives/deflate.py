@@ -138,6 +138,8 @@ class Inflater:
     def __init__(self, window: bytes | None = None, bits: int = 0, byte: int = 0) -> None:
         self._footer = 0  # bytes of a member's footer still to pass over
         self._rest = b""
+        self._input = b""
+        self._full = False
         self.ended = False
         if window is None:
             self._stream = isal_zlib.decompressobj(wbits=_GZIP)
@@ -152,23 +154,28 @@ class Inflater:
         made: bytes = self._stream.decompress(compressed, n)
         return made
 
-    def feed(self, compressed: bytes) -> bytes:
-        """What ``compressed`` decompresses to.
+    def feed(self, compressed: bytes) -> None:
+        """Give it what follows in the compressed file."""
+        self._input += compressed
+
+    def read(self, n: int) -> bytes:
+        """Up to ``n`` bytes, made without making more; empty where it must be fed, or the data are over.
 
         Raises:
             zlib.error: (or isal's) if it is no DEFLATE data.
         """
-        made = []
-        while compressed and not self.ended:
+        made = b""
+        while not made and (self._input or self._full) and not self.ended:
             if self._stream.eof:
-                compressed = self._next_member(compressed)
+                self._input, self._full = self._next_member(self._input), False
                 continue
-            made.append(self._stream.decompress(compressed))
-            compressed = b""
+            made = self._stream.decompress(self._input, n)
+            self._full = len(made) == n  # it may hold more, although all input is taken
+            self._input = self._stream.unconsumed_tail
             if self._stream.eof:
-                compressed = self._stream.unused_data
+                self._input = self._stream.unused_data
                 self._footer = FOOTER_BYTES if self._raw else 0
-        return b"".join(made)
+        return made
 
     def _next_member(self, compressed: bytes) -> bytes:
         passed = min(self._footer, len(compressed))

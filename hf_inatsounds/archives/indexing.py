@@ -24,14 +24,15 @@ from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.sealing import digest, key_start, seal, unseal
 from hf_inatsounds.archives.seek_index import EDGE_BYTES, MEMBERS, POINTS, file_names, write_manifest
 from hf_inatsounds.archives.tar_members import Row, read_members
+from hf_inatsounds.archives.tar_walk import no_files
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing, write_json
 
 SPACING_BYTES = 4 << 20
 """Least decompressed bytes between two points. A window has 32 KiB, so the index is at most 0.8 % of the archive."""
 
-SEGMENT_BYTES = 256 << 20
-"""Compressed bytes of a segment: what a kill loses at most."""
+SEGMENT_BYTES = 512 << 20
+"""Compressed bytes of a segment: what a kill loses at most. Each end of one wastes what rapidgzip has read ahead."""
 
 TRAILER_BYTES = 64 << 20
 """Decompressed bytes that may follow the tar's end: padding to the writer's record size, at the most."""
@@ -162,15 +163,13 @@ class IndexBuild:
 
     def _drain(self, plain: Plain, rows: list[Row]) -> None:
         """Read what is behind the tar's end, so that damage there is found too."""
-        limit = plain.position + TRAILER_BYTES
-        while plain.read(1 << 20):
-            if plain.position > limit:
-                raise SourceError(
-                    "damaged archive",
-                    where=self.where,
-                    found=f"more than {TRAILER_BYTES:,} bytes behind {rows[-1][0] if rows else 'its beginning'}",
-                    expected="the end of the tar",
-                )
+        if plain.skip(TRAILER_BYTES) == TRAILER_BYTES and plain.read(1):
+            raise SourceError(
+                "damaged archive",
+                where=self.where,
+                found=f"more than {TRAILER_BYTES:,} bytes behind {rows[-1][0] if rows else 'its beginning'}",
+                expected="the end of the tar",
+            )
         self._state.done, self._state.decompressed_bytes = True, plain.position
 
     def _before(self, point: Point) -> bytes:
@@ -218,9 +217,12 @@ class IndexBuild:
     def _finish(self) -> dict[str, Any]:
         names = file_names(self.stem)
         parts = [pq.read_table(self.partial / f"{i:06d}.parquet") for i in range(self._state.parts)]
+        members = pa.concat_tables(parts).combine_chunks()  # one chunk: the bytes do not tell of segments
+        if not members.num_rows:
+            raise no_files(self.where)
         points = [pa.array(c, f.type) for c, f in zip(zip(*self._state.points, strict=True), POINTS, strict=True)]
         with replacing(self.folder / names["members"]) as path:
-            pq.write_table(pa.concat_tables(parts), path, compression="zstd", compression_level=9)
+            pq.write_table(members, path, compression="zstd", compression_level=9)
         with replacing(self.folder / names["points"]) as path:
             pq.write_table(pa.table(points, schema=POINTS), path, compression="zstd", compression_level=9)
         with replacing(self.folder / names["windows"]) as path:

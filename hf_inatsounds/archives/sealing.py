@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-import zlib
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from isal import isal_zlib
 
-from hf_inatsounds.archives.deflate import WINDOW_BYTES, Point
+from hf_inatsounds.archives.deflate import ERRORS, WINDOW_BYTES, Point
 from hf_inatsounds.errors import SourceError
 
 KEY_BYTES = 4 << 10
@@ -58,9 +57,9 @@ def unseal(sealed: bytes, point: Point, before: bytes, *, where: str) -> bytes:
     """
     try:
         content = AESGCM(_key(before)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _about(point))
-        inflater = zlib.decompressobj()
+        inflater = isal_zlib.decompressobj()
         window = inflater.decompress(content, WINDOW_BYTES + 1)
-    except (InvalidTag, ValueError, zlib.error) as error:
+    except (InvalidTag, ValueError, *ERRORS) as error:
         raise SourceError(
             "the seek index does not fit the archive",
             where=f"{where}, byte {point.at:,}",

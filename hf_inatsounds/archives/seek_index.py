@@ -20,6 +20,7 @@ from hf_inatsounds.archives.deflate import Point
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.ranges import RangeReader, open_ranges
 from hf_inatsounds.archives.sealing import digest
+from hf_inatsounds.archives.side_by_side import side_by_side
 from hf_inatsounds.errors import SourceError
 
 FORMAT = 1
@@ -85,24 +86,38 @@ class SeekIndex:
         """(P,) offsets of the points in the archive."""
         return self.points["at"].to_numpy()
 
+    @functools.cached_property
+    def edges(self) -> tuple[Array, Array]:
+        """(P + 1,) offsets of the points and of the end, in the decompressed stream and in the archive."""
+        ends = self.archive["decompressed_bytes"], self.archive["bytes"]
+        return np.append(self.out, ends[0]), np.append(self.at, ends[1])
+
+    @functools.cached_property
+    def _bits(self) -> Array:
+        return self.points["bits"].to_numpy()
+
+    @functools.cached_property
+    def _windows(self) -> tuple[Array, Array]:
+        return self.points["window"].to_numpy(), self.points["window_end"].to_numpy()
+
     def point(self, i: int) -> Point:
         """The i-th point."""
-        return Point(int(self.out[i]), int(self.at[i]), self.points["bits"][i].as_py())
+        return Point(int(self.out[i]), int(self.at[i]), int(self._bits[i]))
 
     def point_before(self, offset: int) -> int:
         """The last point at or before ``offset`` of the decompressed stream."""
         return int(np.searchsorted(self.out, offset, side="right")) - 1
 
-    def compressed_end(self, offset: int) -> int:
-        """Where in the archive everything before ``offset`` of the decompressed stream is over, at the latest."""
-        following = int(np.searchsorted(self.out, offset, side="left"))
-        return int(self.at[following]) if following < len(self.at) else int(self.archive["bytes"])
+    def compressed_ends(self, offsets: Array) -> Array:
+        """(N,) where in the archive all before each of the ``offsets`` (N,) of the stream is over, at the latest."""
+        ends: Array = self.edges[1][np.searchsorted(self.out, offsets, side="left")]
+        return ends
 
     def sealed_window(self, i: int) -> bytes:
         """The i-th point's sealed window."""
-        start, stop = self.points["window"][i].as_py(), self.points["window_end"][i].as_py()
+        starts, stops = self._windows
+        start, stop, whole = int(starts[i]), int(stops[i]), int(stops[-1])
         where = self.location.path(file_names(self.stem)["windows"])
-        whole = self.points["window_end"][-1].as_py()
         return (
             _whole(where, whole)[start:stop] if whole <= WHOLE_WINDOWS_BYTES else open_ranges(where).read(start, stop)
         )
@@ -118,7 +133,8 @@ class SeekIndex:
         wanted = {"bytes": expected}
         if size == expected:
             edge = min(EDGE_BYTES, size)
-            found |= {"head": digest(archive.read(0, edge)), "tail": digest(archive.read(size - edge, size))}  # type: ignore[dict-item]
+            head, tail = side_by_side(lambda: archive.read(0, edge), lambda: archive.read(size - edge, size))
+            found |= {"head": digest(head), "tail": digest(tail)}  # type: ignore[dict-item]
             wanted |= {"head": self.archive["head_sha256"], "tail": self.archive["tail_sha256"]}
         for key, value in wanted.items():
             if found[key] != value:
@@ -144,18 +160,14 @@ def read_index(location: Source, stem: str) -> SeekIndex:
     """
     names = file_names(stem)
     where = location.path(names["manifest"])
-    if not has_index(location, stem):
-        raise SourceError(
-            "no seek index", where=where, found="no such file", fix="Build it: hf-inatsounds index SOURCE --out DIR"
-        )
+    contents = _contents(location, stem)
     try:
-        manifest = json.loads(_content(location, names["manifest"]))
+        manifest = json.loads(contents[0])
         seal = manifest.pop("sha256")
         if manifest["format"] != FORMAT or seal != digest(_canonical(manifest)):
             raise ValueError(f"format {manifest['format']}, or a changed manifest")
         tables = {}
-        for part in ("members", "points"):
-            content = _content(location, names[part])
+        for part, content in zip(("members", "points"), contents[1:], strict=True):
             if digest(content) != manifest["files"][part]["sha256"]:
                 raise ValueError(f"{names[part]} was changed")
             tables[part] = pq.read_table(pa.BufferReader(content))
@@ -187,9 +199,30 @@ def _canonical(manifest: dict[str, Any]) -> bytes:
     return json.dumps(manifest, sort_keys=True).encode()
 
 
-def _content(location: Source, name: str) -> bytes:
-    reader = open_ranges(location.path(name))
-    return b"".join(reader.stream(0))
+def _contents(location: Source, stem: str) -> tuple[bytes, bytes, bytes]:
+    """Manifest, member table and points, asked for at once.
+
+    Raises:
+        SourceError: if there is no manifest, or a file cannot be read.
+    """
+    names = file_names(stem)
+
+    def require_manifest() -> bytes:
+        if not has_index(location, stem):
+            raise SourceError(
+                "no seek index",
+                where=location.path(names["manifest"]),
+                found="no such file",
+                fix="Build it: hf-inatsounds index SOURCE --out DIR",
+            )
+        return b""
+
+    def content(part: str) -> bytes:
+        return b"".join(open_ranges(location.path(names[part])).stream(0))
+
+    parts = (functools.partial(content, part) for part in ("manifest", "members", "points"))
+    _, manifest, members, points = side_by_side(require_manifest, *parts, far=location.is_remote)
+    return manifest, members, points
 
 
 @functools.lru_cache(maxsize=3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,11 @@ PIECE_BYTES = 256 << 10
 """Least size of a request for a block that is read with pauses, its first request aside: about one recording's, so
 that some hundred open blocks hold little."""
 
-SLICE_BYTES = 64 << 10
+SLICE_BYTES = 256 << 10
 """Compressed bytes decompressed at a time in such a block."""
+
+MADE_BYTES = 1 << 20
+"""Most decompressed bytes made at a time of what is passed over."""
 
 MARGIN_BYTES = 64 << 10
 """Added to a guess of where in the archive a member ends: inside a block the ratio varies a little."""
@@ -81,21 +86,20 @@ class SeekableArchive:
         for group in self._groups(spans):
             first = self.index.point_before(group[0].offset)
             start = key_start(self.index.point(first))
-            end = group[-1].offset + group[-1].size
-            guess, stop = self.guess(end), self.index.compressed_end(end)
+            end = np.array([group[-1].offset + group[-1].size])
+            guess, stop = int(self.guesses(end)[0]), int(self.index.compressed_ends(end)[0])
             run = Run(self, first, chain(self.ranges.stream(start, guess), self._lazily(guess, stop)))
             for span in group:
                 yield run.take(span)
 
-    def guess(self, offset: int) -> int:
-        """Where in the archive everything before ``offset`` of the decompressed stream is most likely over."""
-        index = self.index
-        i, stop = index.point_before(offset), index.compressed_end(offset)
-        following = i + 1 < len(index.out)
-        out_end = int(index.out[i + 1]) if following else int(index.archive["decompressed_bytes"])
-        share = (offset - int(index.out[i])) / max(out_end - int(index.out[i]), 1)
-        at_end = int(index.at[i + 1]) if following else int(index.archive["bytes"])
-        return min(int(index.at[i]) + int(share * (at_end - int(index.at[i]))) + MARGIN_BYTES, stop)
+    def guesses(self, offsets: Array) -> Array:
+        """(N,) where in the archive all before each of the ``offsets`` (N,) of the stream is most likely over."""
+        out, at = self.index.edges
+        i = self.blocks(offsets)
+        share = (offsets - out[i]) / np.maximum(out[i + 1] - out[i], 1)
+        guess = at[i] + (share * (at[i + 1] - at[i])).astype(np.int64) + MARGIN_BYTES
+        nearer: Array = np.minimum(guess, self.index.compressed_ends(offsets))
+        return nearer
 
     def _groups(self, spans: Sequence[Span]) -> Iterator[list[Span]]:
         group: list[Span] = []
@@ -117,18 +121,25 @@ class SeekableArchive:
 class Run:
     """Members from one seek point on, in ascending order.
 
-    Holds the decompressor's state and at most a chunk of decompressed data.
+    Between two members it holds the decompressor's state and what is fetched, and no decompressed data.
 
     Args:
         archive: the archive.
         first: number of the seek point.
         compressed: the archive's bytes from ``key_start`` of that point on.
+        sealed: gives the point's sealed window; None to ask the index when it is needed.
     """
 
-    def __init__(self, archive: SeekableArchive, first: int, compressed: Iterator[bytes]) -> None:
+    def __init__(
+        self,
+        archive: SeekableArchive,
+        first: int,
+        compressed: Iterator[bytes],
+        sealed: Callable[[], bytes] | None = None,
+    ) -> None:
         self._archive, self._first, self._compressed = archive, first, compressed
+        self._sealed = sealed or functools.partial(archive.index.sealed_window, first)
         self._position = int(archive.index.out[first])
-        self._rest = memoryview(b"")
         self._inflater: Inflater | None = None
 
     def take(self, span: Span) -> bytes:
@@ -138,49 +149,45 @@ class Run:
             SourceError: if the archive is damaged or not the indexed one.
         """
         try:
-            for _ in self._bytes(span.offset - self._position):
-                pass
-            content = b"".join(self._bytes(span.size))
+            while self._position < span.offset:
+                self._read(min(span.offset - self._position, MADE_BYTES))
+            parts, left = [], span.size
+            while left:
+                parts.append(self._read(left))
+                left -= len(parts[-1])
+            content = b"".join(parts)
         except ERRORS as error:
             raise self._unfit(span, error) from error
         if isal_zlib.crc32(content) != span.crc32:
             raise self._unfit(span, "another checksum")
         return content
 
-    def _bytes(self, n: int) -> Iterator[memoryview]:
-        while n > 0:
-            if not self._rest:
-                self._rest = memoryview(self._more())
-            piece = self._rest[:n]
-            self._rest = self._rest[len(piece) :]
-            self._position += len(piece)
-            n -= len(piece)
-            yield piece
-
-    def _more(self) -> bytes:
+    def _read(self, n: int) -> bytes:
+        """Some of the next ``n`` bytes."""
         if self._inflater is None:
-            return self._open()
-        for chunk in self._compressed:
-            if made := self._inflater.feed(chunk):
-                return made
-        raise EOFError("the data end early")
+            self._inflater = self._opened()
+        while not (made := self._inflater.read(n)):
+            chunk = next(self._compressed, b"")
+            if not chunk:
+                raise EOFError("the data end early")
+            self._inflater.feed(chunk)
+        self._position += len(made)
+        return made
 
-    def _open(self) -> bytes:
-        """Open the point's window with the bytes before it, and decompress what came with them."""
-        index = self._archive.index
-        point = index.point(self._first)
+    def _opened(self) -> Inflater:
+        """A decompressor that begins at the point: its window is opened with the bytes before it."""
+        point = self._archive.index.point(self._first)
         n = point.at - key_start(point)
         head = b""
         while len(head) < n and (chunk := next(self._compressed, b"")):
             head += chunk
         before, behind = head[:n], head[n:]
-        if point.at == 0:
-            self._inflater = Inflater()
-        else:
-            sealed = index.sealed_window(self._first)
-            window = unseal(sealed, point, before, where=self._archive.where)
-            self._inflater = Inflater(window, point.bits, before[-1])
-        return self._inflater.feed(behind) or self._more()
+        inflater = Inflater()
+        if point.at:
+            window = unseal(self._sealed(), point, before, where=self._archive.where)
+            inflater = Inflater(window, point.bits, before[-1])
+        inflater.feed(behind)
+        return inflater
 
     def _unfit(self, span: Span, found: object) -> SourceError:
         return SourceError(
@@ -192,6 +199,25 @@ class Run:
         )
 
 
+class Readers:
+    """Threads that fetch and decompress, with more requests in flight than recordings are decompressed at a time.
+
+    A request waits for its server; decompression wants a core, and the recording that is wanted first should have it.
+
+    Args:
+        threads: requests in flight.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.pool = ThreadPoolExecutor(threads)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.cores = threading.Semaphore(cores)
+
+    def close(self) -> None:
+        """Finish what is running, drop the rest."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
 class BlockRun:
     """A seek block's wanted members, read with pauses and fetched in pieces, in a pool's threads.
 
@@ -199,43 +225,55 @@ class BlockRun:
         archive: the archive.
         block: number of the seek point.
         spans: the members, ascending, all beginning in the block.
-        pool: fetches and decompresses.
+        readers: fetch and decompress.
     """
 
-    def __init__(self, archive: SeekableArchive, block: int, spans: Sequence[Span], pool: ThreadPoolExecutor) -> None:
-        self._archive, self._spans, self._pool = archive, spans, pool
-        start = key_start(archive.index.point(block))
-        self._bounds = [start]
-        for span in spans:
-            end = archive.guess(span.offset + span.size)
+    def __init__(self, archive: SeekableArchive, block: int, spans: Sequence[Span], readers: Readers) -> None:
+        self._archive, self._spans, self._readers = archive, spans, readers
+        ends = np.array([span.offset + span.size for span in spans])
+        self._guesses = archive.guesses(ends).tolist()
+        self._bounds = deque([key_start(archive.index.point(block))])
+        for end in self._guesses:
             if len(self._bounds) == 1 or end - self._bounds[-1] >= PIECE_BYTES:
                 self._bounds.append(end)
-        last = archive.index.compressed_end(spans[-1].offset + spans[-1].size)
-        guess = archive.guess(spans[-1].offset + spans[-1].size)
-        self._bounds += [bound for bound in (guess, last) if bound > self._bounds[-1]]
-        self._run = Run(archive, block, self._pieces())
+        last = int(archive.index.compressed_ends(ends[-1:])[0])
+        self._bounds += [bound for bound in (self._guesses[-1], last) if bound > self._bounds[-1]]
+        self._slices: deque[bytes] = deque()
+        index = archive.index
+        # a far index is asked beside the archive; in the pool's queue before what waits for it
+        sealed = readers.pool.submit(index.sealed_window, block).result if index.location.is_remote else None
+        self._run = Run(archive, block, self._fetched(), sealed)
         self._latest = threading.Event()
         self._latest.set()
 
     def begin(self, k: int) -> Future[bytes]:
         """Begin to read the ``k``-th member; ``k`` rises from call to call."""
         earlier, self._latest = self._latest, threading.Event()
-        return self._pool.submit(self._take, self._spans[k], earlier, self._latest)
+        return self._readers.pool.submit(self._take, k, earlier, self._latest)
 
-    def _take(self, span: Span, earlier: threading.Event, done: threading.Event) -> bytes:
+    def _take(self, k: int, earlier: threading.Event, done: threading.Event) -> bytes:
         earlier.wait()  # it was begun before, so that the pool's queue had it before this one
         try:
-            return self._run.take(span)
+            while self._bounds[0] < self._guesses[k]:
+                self._fetch()
+            with self._readers.cores:
+                return self._run.take(self._spans[k])
         finally:
             done.set()
 
-    def _pieces(self) -> Iterator[bytes]:
-        for start, stop in pairwise(self._bounds):
-            piece = memoryview(self._archive.ranges.read(start, stop))
-            slices = deque(bytes(piece[at : at + SLICE_BYTES]) for at in range(0, len(piece), SLICE_BYTES))
-            del piece  # what is left of it while the block waits is a slice or two
-            while slices:
-                yield slices.popleft()
+    def _fetch(self) -> None:
+        """Fetch the next piece."""
+        start = self._bounds.popleft()
+        piece = memoryview(self._archive.ranges.read(start, self._bounds[0]))
+        # in slices: what is left of the piece while the block waits is one or two of them
+        self._slices += (bytes(piece[at : at + SLICE_BYTES]) for at in range(0, len(piece), SLICE_BYTES))
+
+    def _fetched(self) -> Iterator[bytes]:
+        """What is fetched; where a guess fell short, more is fetched here."""
+        while self._slices or len(self._bounds) > 1:
+            if not self._slices:
+                self._fetch()
+            yield self._slices.popleft()
 
 
 def spans_of(members: pa.Table) -> list[Span]:

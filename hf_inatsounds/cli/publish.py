@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the shuffle (default: 0)")
     parser.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="encoders (default: all cores)")
     parser.add_argument("--shard-mb", type=_positive, default=500, help="aimed-at size of a shard (default: 500)")
-    parser.add_argument("--index", metavar="DIR", help="seek indexes to publish too: a folder that index made")
+    parser.add_argument(
+        "--index",
+        metavar="DIR",
+        help="seek indexes to read the archives by, and to publish too: a folder that index made",
+    )
     parser.add_argument("--work-dir", help="where a mirror for the Hub is made (default: in the Hugging Face cache)")
     parser.add_argument("--wait", type=float, default=3600.0, metavar="SECONDS",
                         help="how long rank 0 waits for other ranks that give no sign (default: 3600)")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from hf_inatsounds.publishing.dataset_card import render_dataset_card
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.parts import Part, Records, await_records
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
+from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
 from hf_inatsounds.publishing.spool import Spool
 from hf_inatsounds.schema import STEMS, features
@@ -40,7 +42,7 @@ class MirrorBuilder:
         folder: where to; other files than a mirror's are left alone.
         settings: what is in it.
         audio: whether the recordings are in it; False makes annotations, card and index alone.
-        index: a folder of seek indexes that go with it.
+        index: a folder of seek indexes that go with it, and by which a process reads only its own shards' recordings.
         place: what the card tells a reader to load: the repository's id.
         part: the shards that this process makes.
         workers: encoders of this process.
@@ -134,7 +136,8 @@ class MirrorBuilder:
         audio_format = self.plan.settings.audio_format
         with contextlib.closing(Bar(f"encoding {split}", quiet=self.quiet)) as bar:
             bar.start(len(spools))
-            for done in fill_spools(self.source, split, spools, file_names, audio_format, self.workers):
+            found = functools.partial(recordings_in, self.source, split, index=self.index)
+            for done in fill_spools(found, spools, file_names, audio_format, self.workers):
                 bar.update(done)
 
     def _is_finished(self, shard: Shard) -> bool:

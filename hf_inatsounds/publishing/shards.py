@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.archives.forward import iterate_members
-from hf_inatsounds.errors import SourceError
 from hf_inatsounds.publishing.encoding import Encoded, encode
 from hf_inatsounds.publishing.plan import Shard
 from hf_inatsounds.publishing.spool import Spool
-from hf_inatsounds.schema import STEMS
-
-MAX_RECORDING_BYTES = 256 << 20
-"""A larger recording is an error: its copies on the way would not fit into 2 GB. The longest real one has 56 MB."""
 
 IN_FLIGHT_BYTES = 128 << 20
 """Recordings read and not yet spooled; one larger than this travels alone."""
@@ -36,7 +29,11 @@ _PAGE_BYTES = 1 << 20
 
 
 def fill_spools(
-    source: Source, split: str, spools: Mapping[int, Spool], file_names: list[str], audio_format: str, workers: int
+    recordings: Callable[[Mapping[str, int]], Iterator[tuple[str, bytes]]],
+    spools: Mapping[int, Spool],
+    file_names: list[str],
+    audio_format: str,
+    workers: int,
 ) -> Iterator[int]:
     """Encode all recordings that the spools still lack, in one pass; yields how many are spooled, as it goes.
 
@@ -44,8 +41,7 @@ def fill_spools(
     bounded in bytes, so memory does not grow with the archive.
 
     Args:
-        source: where the split's archive or unpacked folder is.
-        split: the split.
+        recordings: gives ``(file name, bytes)`` of those that it is told, in any order, each once.
         spools: row → the spool of its shard, for the rows that are wanted.
         file_names: row → member of the archive.
         audio_format: "flac" or "wav".
@@ -61,7 +57,7 @@ def fill_spools(
     in_flight = 0
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for name, content in _recordings(source, split, row_of):
+            for name, content in recordings(row_of):
                 row = row_of.pop(name)  # a member given twice counts once
                 while pending and (len(pending) >= 4 * workers or in_flight + len(content) > IN_FLIGHT_BYTES):
                     in_flight -= _spool_next(pending, spools)
@@ -80,39 +76,6 @@ def _spool_next(pending: deque[tuple[int, int, Future[Encoded]]], spools: Mappin
     row, size, future = pending.popleft()
     spools[row].add(row, future.result())
     return size
-
-
-def _recordings(source: Source, split: str, row_of: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """``(file name, bytes)`` of the wanted recordings, in the order of the archive or the folder; each once."""
-    name = f"{STEMS[split]}.tar.gz"
-    left = set(row_of)
-
-    def wanted(member: str) -> bool:
-        if member not in left:
-            return False
-        left.discard(member)  # of a name that comes twice the first counts, as in reading forward
-        return True
-
-    if source.exists(name):
-        with source.open(name) as stream:
-            yield from iterate_members(
-                stream,
-                where=source.path(name),
-                wanted=wanted,
-                max_member_bytes=MAX_RECORDING_BYTES,
-            )
-    elif not source.is_remote and Path(source.path(STEMS[split])).is_dir():
-        for file_name in list(row_of):
-            path = Path(source.path(file_name))
-            if path.is_file():
-                yield file_name, path.read_bytes()
-    else:
-        raise SourceError(
-            "missing audio archive",
-            where=source.path(name),
-            found="no such file",
-            expected=f"the recordings of the {split} split, or the unpacked folder {STEMS[split]}/",
-        )
 
 
 def write_shard(shard: Shard, table: pa.Table, spool: Spool, schema: pa.Schema, path: Path) -> dict[str, Any]:

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.builder import open_dataset
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.publishing.encoding import encode
@@ -25,6 +27,8 @@ from hf_inatsounds.publishing.parts import Part
 from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.schema import SPLITS, TERMS
 from tests.helpers.archive import write_source
+from tests.helpers.archive_server import archive_server
+from tests.helpers.noise import write_noise
 from tests.helpers.server import serving
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +161,35 @@ def test_parts_give_the_bytes_of_one_process(mirror, tiny, tmp_path):
     assert files(tmp_path) == files(mirror[0])
 
 
+def test_by_index_a_part_reads_its_own_recordings_and_writes_the_same_bytes(tmp_path):
+    source, index = tmp_path / "source", tmp_path / "index"
+    source.mkdir(), index.mkdir()
+    write_noise(source, "train", 120, samples=(20_000, 200_000))
+    IndexBuild(Source.parse(source), "train", index).run()
+    settings = {"splits": ("train",), "settings": {"shard_bytes": 300_000}}
+    build(source, tmp_path / "whole", **settings)
+    whole = files(tmp_path / "whole/data")
+    with archive_server(source) as server:
+        build(server.url, tmp_path / "one", part=Part(3, 30), index=index, **settings)
+        assert 0 < server.log.sent_bytes["train.tar.gz"] < 0.6 * (source / "train.tar.gz").stat().st_size
+        for rank in (2, 1, 0):
+            build(server.url, tmp_path / "parts", part=Part(rank, 3), index=index, **settings)
+    one = files(tmp_path / "one/data")
+    assert one
+    assert one.items() <= whole.items()
+    assert files(tmp_path / "parts/data") == whole
+
+
+def test_an_index_of_another_archive_is_refused_before_a_recording_is_read(tmp_path):
+    for name in ("source", "other", "index"):
+        (tmp_path / name).mkdir()
+    write_source(tmp_path / "source")
+    write_noise(tmp_path / "other", "train", 12, species=3, samples=(2_000, 3_000))
+    IndexBuild(Source.parse(tmp_path / "other"), "train", tmp_path / "index").run()
+    with pytest.raises(SourceError, match="the seek index is of another archive"):
+        build(tmp_path / "source", tmp_path / "mirror", splits=("train",), index=tmp_path / "index")
+
+
 def test_an_unpacked_tree_and_a_url_give_the_same_shards(mirror, tiny, tmp_path):
     (tmp_path / "tree").mkdir()
     write_source(tmp_path / "tree", unpacked=True)
@@ -193,7 +226,7 @@ def test_a_damaged_archive_publishes_nothing_and_costs_nothing_that_was_encoded(
     encodings: list[bytes] = []
     monkeypatch.setattr("hf_inatsounds.publishing.shards.encode", encoded)
     with monkeypatch.context() as broken:
-        broken.setattr("hf_inatsounds.publishing.shards.iterate_members", damaged)
+        broken.setattr("hf_inatsounds.publishing.recordings_in.iterate_members", damaged)
         with pytest.raises(SourceError, match=r"damaged archive: .*val\.tar\.gz"):
             build(tiny, tmp_path)
     there = files(tmp_path)

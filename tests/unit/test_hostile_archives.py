@@ -10,7 +10,8 @@ import zlib
 
 import pytest
 
-from hf_inatsounds.archives.forward import PassNotes, iterate_members
+from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.errors import InatSoundsError, SourceError
 
 GOOD = {"train/a/1.wav": b"one" * 400, "train/a/2.wav": b"two" * 500}
