@@ -146,7 +146,7 @@ def _shown(results: dict[str, Any]) -> dict[str, Any]:
     dataset, window = results["dataset"], results["window"]
     return {
         "dataset": dataset,
-        "table": markdown_table(metric_rows(results["metrics"])),
+        "table": markdown_table(metric_rows(results["metrics"], results.get("intervals"))),
         "defects_line": summarise(results["defects"]),
         "sentence": (
             f"{dataset['recordings']:,} recordings ({dataset['hours']:.2f} h), {results['windows']:,} windows of "

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 import torch
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from hf_inatsounds.metrics import (
     resample_weights,
     softmax,
     t1_accuracy,
+    wilson_interval,
 )
 from hf_inatsounds.metrics.groups import confused_pairs, frequency_bins, group_means
 from hf_inatsounds.metrics.multilabel import macro_f1
@@ -138,6 +140,16 @@ def test_the_reliability_curve_is_sklearns():
     np.testing.assert_allclose(curve.confidence, mean)
     with pytest.raises(ValueError, match="without NaN"):
         reliability_curve(np.array([np.nan]), np.array([True]))
+
+
+def test_the_interval_of_a_share_is_scipys_wilson():
+    items = np.array([1, 4, 4, 30, 500])
+    hits = np.array([0, 0, 4, 11, 499])
+    low, high = wilson_interval(hits, items, level=0.9)
+    for i in range(len(items)):
+        expected = scipy.stats.binomtest(int(hits[i]), int(items[i])).proportion_ci(0.9, method="wilson")
+        assert (low[i], high[i]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert np.isnan(wilson_interval(np.array([0]), np.array([0]))).all()
 
 
 def test_t1_leaves_out_what_has_no_call_or_counts_it_as_a_miss():

@@ -96,10 +96,15 @@ def test_a_report_stands_alone_and_takes_no_name_as_markup(tmp_path):
                     ("places", "ranks", "reliability", "supercategories", "training", "training_bins")]  # fmt: skip
     assert all((tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in pngs)
     text = results_text(results)
-    assert "95% intervals over recordings: mAP [" in text
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("ROC-AUC")][:1]
+    low, high = results["intervals"]["mean"]["roc_auc"]
+    assert row[2:4] == [f"[{low:.3f},", f"{high:.3f}]"]
+    assert "over 40 resamples of the recordings" in text
     assert "range prior <prior> (soft, weight 1): 39 recordings with a place, 1 without one" in text
     assert "log-mean-exp" not in text  # these scores have the mean alone
-    assert "| mAP |" in render_card([results])
+    assert f"| ROC-AUC | {row[1]} | {row[2]} {row[3]} |" in render_card([results])
+    gap = results["geo_prior"]["difference"]["map"]
+    assert f"{gap['value']:+.3f}" in page.text
 
 
 def test_a_report_without_places_or_training_counts_leaves_out_what_needs_them(tmp_path):
@@ -110,6 +115,16 @@ def test_a_report_without_places_or_training_counts_leaves_out_what_needs_them(t
     page = assert_alone_and_safe(write_report(tmp_path, results, scores).read_text())
     assert page.tags.count("svg") == 3
     assert "range prior" not in page.text
+
+
+def test_the_maps_land_is_where_land_is():
+    from hf_inatsounds.reports.places import _land
+
+    land = {"Nairobi": (37, -1), "Kansas": (-98, 38), "Siberia": (100, 62), "Alice Springs": (134, -24),
+            "Antarctica": (20, -80)}  # fmt: skip
+    sea = {"Atlantic": (-35, 30), "Pacific": (-140, 0), "Mediterranean": (18, 35), "Tasman": (160, -38)}
+    assert [name for name, place in land.items() if not _land().contains_point(place)] == []
+    assert [name for name, place in sea.items() if _land().contains_point(place)] == []
 
 
 def test_measures_add_up():
