@@ -186,7 +186,6 @@ def differences(
     for name in before.metrics:
         value = second[name] - first[name]
         gaps = after.metrics[name] - before.metrics[name]
-        gaps = gaps + (value - np.nanmean(gaps)) if not np.isnan(gaps).all() else gaps
         found[name] = {
             "value": _number(value),
             "interval": _pair(centred_interval(gaps, value, level, within=(-1.0, 1.0))),

@@ -186,7 +186,7 @@ def reliability_plot(calibration: dict[str, Any]) -> Figure:
 def differences_plot(differences: Sequence[dict[str, Any]], names: dict[str, str]) -> Figure:
     """Paired differences of runs from the first one, with intervals."""
     rows = [(f"{one['name']}: {names[key]}", one["metrics"][key]) for one in differences for key in names]
-    made, axes = figure(9.2, 0.8 + 0.34 * len(rows))
+    made, axes = figure(8.4, 0.8 + 0.34 * len(rows))
     values = [gap["value"] for _, gap in rows]
     _dots(axes, [name for name, _ in rows], values, [gap["interval"] for _, gap in rows], zero=True)
     axes.set_xlabel("difference from the first run")
