@@ -21,8 +21,9 @@ from hf_inatsounds.defects import DefectLog, Inspection
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.models import Classifier
+from hf_inatsounds.scoring.matrices import ROWS, as_matrix
 from hf_inatsounds.scoring.recordings import BLOCK, score_block
-from hf_inatsounds.scoring.scores import COLUMN_OF, ROWS, as_matrix, write_scores
+from hf_inatsounds.scoring.scores import COLUMN_OF, write_scores
 from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
