@@ -14,6 +14,7 @@ from torchmetrics.functional import classification
 from hf_inatsounds.metrics import (
     PROTOCOLS,
     FilePool,
+    Protocol,
     binary_brier_score,
     bootstrap,
     brier_score,
@@ -52,6 +53,27 @@ def test_lrap_is_sklearns_with_ties_and_items_without_labels(case):
     if called.any():
         expected = sklearn.metrics.label_ranking_average_precision_score(targets[called], scores[called])
         assert label_ranking_average_precision(scores, targets, no_call="drop") == pytest.approx(expected, abs=1e-9)
+
+
+def test_each_policy_of_a_protocol_decides_its_number():
+    scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.8, 0.1], [0.6, 0.4, 0.3]])
+    targets = np.array([[True, False, False], [False, False, False], [False, True, False]])
+    # by hand. AP: 1; 1/2 (second to the silent item), 1 without that item; the third class is absent
+    found = multilabel_metrics(scores, targets, Protocol("mine"))
+    assert (found["cmap"], found["t1_accuracy"], found["no_call_items"]) == (0.75, 0.5, 1)
+    assert found["lrap"] == (1 + 1 / 2) / 2
+    assert multilabel_metrics(scores, targets, Protocol("mine", absent="zero"))["cmap"] == 0.5
+    assert multilabel_metrics(scores, targets, Protocol("mine", no_call="drop"))["cmap"] == 1
+    assert multilabel_metrics(scores, targets, Protocol("mine", absent_auc="zero"))["roc_auc"] == 0.5  # 1, 1/2, absent
+    assert multilabel_metrics(scores, targets, Protocol("mine", no_call_top1="miss"))["t1_accuracy"] == 1 / 3
+    all_items = multilabel_metrics(scores, targets, Protocol("mine", no_call_lrap="one"))
+    assert all_items["lrap"] == pytest.approx(2.5 / 3)
+    assert all_items["policy"] == {
+        "protocol": "mine", "absent": "ignore", "absent_auc": "ignore", "no_call": "negative", "no_call_top1": "drop",
+        "no_call_lrap": "one",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="class 2 has no positive"):
+        multilabel_metrics(scores, targets, Protocol("mine", absent="error"))
 
 
 @given(drawn())
