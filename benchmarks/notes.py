@@ -41,7 +41,7 @@ NOTES: dict[str, Callable[[Figures], str]] = {"host": host, "frontends": fronten
 
 
 def text(name: str, figures: Figures) -> str:
-    """A benchmark's notes; empty where it has none, or where its figures, of an earlier version, lack what they need."""
+    """A benchmark's notes; empty where it has none, or where its figures, of an earlier version, lack some."""
     try:
         return NOTES[name](figures) if name in NOTES else ""
     except KeyError:

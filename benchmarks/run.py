@@ -72,6 +72,7 @@ BENCHMARKS = (
     Benchmark("worker_memory"),
     Benchmark("crop_choice", "stdout", quick=("--quick",), takes_data=""),
     Benchmark("metrics"),
+    Benchmark("score_memory"),
     Benchmark("training", "stdout", words=("--json",), quick=("--quick", "--json")),
     Benchmark("archives", "file", words=("--gigabytes", "4"), quick=("--gigabytes", "0.1")),
     Benchmark("publish", "stdout", quick=("--gb", "0.2", "--kills", "0")),

@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import write_text
-from hf_inatsounds.reports import markdown_table, metric_rows, summarise
+from hf_inatsounds.reports import interval_text, markdown_table, metric_rows, signed, summarise
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
 CARD_FILE = "README.md"
@@ -37,27 +37,29 @@ _INDEXED = {
 
 
 def read_results(run_dir: str | Path) -> list[dict[str, Any]]:
-    """All ``results.json`` of a run: its own, and those of its ``evaluation-*`` folders; test before validation.
+    """All ``results.json`` of a run's evaluations: its own, and those of folders in it; test before validation.
 
     Raises:
         ScoresError: if there is none, or one is malformed.
     """
     run_dir = Path(run_dir)
     paths = [path for path in (run_dir / "results.json", *sorted(run_dir.glob("*/results.json"))) if path.exists()]
-    if not paths:
-        raise ScoresError(
-            "no results", where=run_dir, found="no results.json", expected="an evaluated run",
-            fix=f"Run: hf-inatsounds evaluate {run_dir} --source SOURCE --split test",
-        )  # fmt: skip
     found = []
     for path in paths:
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
+            if "suite" in results:  # a benchmark's, which stands in the run folder too
+                continue
             for key in ("model", "dataset", "window", "windows", "metrics", "defects", "environment"):
                 results[key]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ScoresError("malformed results", where=path, found=error, expected="what evaluate wrote") from error
         found.append(results)
+    if not found:
+        raise ScoresError(
+            "no results", where=run_dir, found="no results.json of an evaluation", expected="an evaluated run",
+            fix=f"Run: hf-inatsounds evaluate {run_dir} --source SOURCE --split test",
+        )  # fmt: skip
     return sorted(found, key=lambda results: ("test", "validation", "train").index(results["dataset"]["split"]))
 
 
@@ -146,14 +148,29 @@ def _shown(results: dict[str, Any]) -> dict[str, Any]:
     dataset, window = results["dataset"], results["window"]
     return {
         "dataset": dataset,
-        "table": markdown_table(metric_rows(results["metrics"])),
+        "table": markdown_table(metric_rows(results["metrics"], results.get("intervals"))),
         "defects_line": summarise(results["defects"]),
+        "intervals": results.get("intervals"),
+        "prior": _prior_sentence(results),
         "sentence": (
             f"{dataset['recordings']:,} recordings ({dataset['hours']:.2f} h), {results['windows']:,} windows of "
             f"{window['size_s']:g} s every {window['stride_s']:g} s; {dataset['present_classes']} of "
             f"{dataset['classes']} classes are in the split."
         ),
     }
+
+
+def _prior_sentence(results: dict[str, Any]) -> str:
+    """What a range prior adds to the headline; empty where none was tried."""
+    geo = results.get("geo_prior")
+    if geo is None:
+        return ""
+    gap, counts = geo["difference"]["map"], geo["recordings"]
+    return (
+        f"With the recording's place and the range prior `{geo['name']}` ({geo['mode']}) mAP is "
+        f"{geo['metrics']['map']:.3f}: {signed(gap['value'])}, interval of the paired difference "
+        f"{interval_text(gap['interval'], sign=True)}; {counts['without_place']:,} recordings have no place."
+    )
 
 
 def _trained_on(results: dict[str, Any], training: dict[str, Any] | None) -> str:

@@ -12,8 +12,10 @@ import numpy as np
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation.measures import Bootstrap, differences, flat, metrics_of
 from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.metrics import average_precision
+from hf_inatsounds.metrics import average_precision, centred_interval
 from hf_inatsounds.scoring import SCORES_MANIFEST, FileScores
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST = 20
 """Classes named whose average precision changed most."""
@@ -78,7 +80,8 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
         "differences": [
             {"name": names[i],
              "metrics": differences(flat(metrics[0]), flat(metrics[i]), replicates[0], replicates[i], how.level),
-             "classes": _changed(space, loaded[0], precision[0], precision[i])}
+             "classes": _changed(space, loaded[0], precision[0], precision[i],
+                                 replicates[i].average_precision - replicates[0].average_precision, how.level)}
             for i in range(1, len(folders))
         ],
     }  # fmt: skip
@@ -109,12 +112,16 @@ def _check_same(first: Path, a: FileScores, space: LabelSpace, other: Path, b: F
         )  # fmt: skip
 
 
-def _changed(space: LabelSpace, scores: FileScores, first: Any, second: Any) -> list[dict[str, Any]]:
+def _changed(
+    space: LabelSpace, scores: FileScores, first: Array, second: Array, gaps: Array, level: float
+) -> list[dict[str, Any]]:
+    """The classes whose average precision differs most, each with the interval of the paired difference."""
     items = np.bincount(scores.columns, minlength=len(scores.classes))
     gap = np.nan_to_num(np.abs(second - first))
     order = [i for i in np.argsort(-gap, kind="stable")[:MOST] if gap[i] > 0]
     return [
         {"species": space.taxa[scores.classes[i]].species, "supercategory": space.taxa[scores.classes[i]].supercategory,
-         "recordings": int(items[i]), "first": float(first[i]), "second": float(second[i])}
+         "recordings": int(items[i]), "first": float(first[i]), "second": float(second[i]),
+         "interval": list(centred_interval(gaps[i], float(second[i] - first[i]), level, within=(-1.0, 1.0)))}
         for i in order
     ]  # fmt: skip

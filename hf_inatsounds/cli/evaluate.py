@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--geo-weight", type=float, default=1.0, help="exponent of the soft combination (default: 1)")
     parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap intervals (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--rescore", action="store_true", help="score again where the folder holds the same scores")
     parser.add_argument("--no-report", action="store_true", help="no report.html and plots")
 
 
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         launched=launched,
         geo=geo,
         bootstrap=bootstrap,
+        rescore=arguments.rescore,
         quiet=arguments.quiet,
     )
     if not results:  # the main process has them

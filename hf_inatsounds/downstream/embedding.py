@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from hf_inatsounds.frontends import frontend_for
 from hf_inatsounds.models import Classifier, load_classifier, minimum_samples, pad_batch
 from hf_inatsounds.windows import WindowSpec
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same model and clip would give other embeddings than before: cached ones are then not used."""
 
 TOKENS = 16
@@ -151,7 +152,7 @@ def _encoder(checkpoint: str, folder: str, random_init: int | None) -> Embedder:
             found = model.get_audio_features(**inputs)
             return np.asarray(getattr(found, "pooler_output", found).float().cpu().numpy())
         encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "audio_model", model)
-        hidden = _sequence(encoder(**inputs).last_hidden_state)
+        hidden = _heard(_sequence(encoder(**inputs).last_hidden_state), len(window), extractor)
         return hidden.mean(1).float().cpu().numpy() if kind == "pooled" else _tokens(hidden)
 
     def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
@@ -184,6 +185,17 @@ def _inputs(extractor: Any, model: Any, rate: int) -> Callable[[Waveform], Any]:
 def _sequence(hidden: torch.Tensor) -> torch.Tensor:
     """(1, L, D) of a transformer's states, or of a convolutional map (1, D, H, W)."""
     return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+
+
+def _heard(hidden: torch.Tensor, samples: int, extractor: Any) -> torch.Tensor:
+    """The states of the window itself where the extractor pads to a fixed length, as Whisper's does to 30 s.
+
+    The mean over all of them would be a mean of silence for the most part.
+    """
+    whole = getattr(extractor, "n_samples", None)
+    if whole is None:
+        return hidden
+    return hidden[:, : max(math.ceil(hidden.shape[1] * min(samples / whole, 1.0)), 1)]
 
 
 def _tokens(hidden: torch.Tensor) -> Array:

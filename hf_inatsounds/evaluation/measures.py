@@ -22,6 +22,7 @@ from hf_inatsounds.metrics import (
     reliability_curve,
     taxon_accuracy,
     top_k_accuracy,
+    wilson_interval,
 )
 from hf_inatsounds.metrics.bootstrap import LEVEL, RESAMPLES
 from hf_inatsounds.metrics.groups import bin_names, confused_pairs, frequency_bins, group_means
@@ -122,7 +123,7 @@ def measures_of(scores: FileScores, label_space: LabelSpace, training: Array | N
         }
     return {
         "intervals": {**_about(how), "mean": _finite(replicates.intervals(flat(headline), how.level))},
-        "calibration": _calibration(scores),
+        "calibration": _calibration(scores, how.level),
         "classes": [
             {
                 "label": int(c),
@@ -185,7 +186,6 @@ def differences(
     for name in before.metrics:
         value = second[name] - first[name]
         gaps = after.metrics[name] - before.metrics[name]
-        gaps = gaps + (value - np.nanmean(gaps)) if not np.isnan(gaps).all() else gaps
         found[name] = {
             "value": _number(value),
             "interval": _pair(centred_interval(gaps, value, level, within=(-1.0, 1.0))),
@@ -207,10 +207,11 @@ def flat(metrics: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _calibration(scores: FileScores) -> dict[str, Any]:
+def _calibration(scores: FileScores, level: float) -> dict[str, Any]:
     confidence = scores.mean.max(axis=1)
     hits = scores.mean.argmax(axis=1) == scores.columns
     curve = reliability_curve(confidence, hits)
+    low, high = wilson_interval(np.nan_to_num(curve.accuracy) * curve.items, curve.items, level=level)
     targets = scores.columns[:, None] == np.arange(len(scores.classes))
     return {
         "expected_calibration_error": expected_calibration_error(confidence, hits),
@@ -218,7 +219,8 @@ def _calibration(scores: FileScores) -> dict[str, Any]:
         "lrap": label_ranking_average_precision(scores.mean, targets),
         "bins": [
             {"from": _number(curve.edges[i]), "to": _number(curve.edges[i + 1]), "recordings": int(curve.items[i]),
-             "confidence": _number(curve.confidence[i]), "accuracy": _number(curve.accuracy[i])}
+             "confidence": _number(curve.confidence[i]), "accuracy": _number(curve.accuracy[i]),
+             "interval": _pair((float(low[i]), float(high[i])))}
             for i in range(len(curve.items))
         ],
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
+from hf_inatsounds import __version__
 from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.split import SplitInfo
 from hf_inatsounds.models import Classifier, load_classifier
@@ -23,12 +25,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes: Array) -> dict[str, Any]:
-    """What scores depend on: blocks that an interrupted evaluation left are used where it is the same."""
+    """What scores depend on: blocks that a kill left, or whole scores, are used where it is the same."""
+    config = {key: value for key, value in classifier.model.config.to_dict().items() if not key.startswith("_")}
+    settings = json.dumps(config, sort_keys=True, default=str) + repr(classifier.feature_extractor)
     weights = hashlib.sha256()
     for name, tensor in sorted(classifier.model.state_dict().items()):
         weights.update(name.encode())
         weights.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
     return {
+        "version": __version__,
+        "settings": hashlib.sha256(settings.encode()).hexdigest(),
         "weights": weights.hexdigest(),
         "source": [info.source, info.index, info.name, info.split, info.revision],
         "window": [window.size_s, window.stride_s, window.alignment],

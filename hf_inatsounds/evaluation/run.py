@@ -24,9 +24,9 @@ from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models import Classifier
-from hf_inatsounds.progress import track
+from hf_inatsounds.progress import note, track
 from hf_inatsounds.scoring import FileScores, score_recordings
-from hf_inatsounds.scoring.folder import WORK, Blocks, block_size
+from hf_inatsounds.scoring.folder import WORK, Blocks, block_size, finished
 from hf_inatsounds.windows import WindowSpec
 
 RESULTS_FILE = "results.json"
@@ -140,9 +140,13 @@ def evaluate(
     launched: PartialState | None = None,
     geo: GeoChoice | None = None,
     bootstrap: Bootstrap | None = None,
+    rescore: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Score a split, write scores and ``results.json``, return the results. What a kill left is gone on with.
+
+    Scores that ``out`` holds of the same weights, settings, split, window and classes are taken as they are: another
+    prior or other intervals need no second scoring.
 
     Args:
         classifier: what is evaluated.
@@ -157,6 +161,7 @@ def evaluate(
             torchrun started and that all call this; they score side by side, and the main one measures.
         geo: a range prior to report with and without.
         bootstrap: of the intervals; None for 200 resamples.
+        rescore: score even where ``out`` holds the same scores.
         quiet: no progress bar.
 
     Returns:
@@ -168,22 +173,30 @@ def evaluate(
     check_classes(classifier, info)
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     classes = scored_classes(info, scored)
-    blocks = Blocks(out / WORK, plan_of(classifier, info, window, classes), block_size(len(info.labels)))
-    if launched is None or launched.is_main_process:
-        blocks.prepare()
-    if launched is not None:
-        score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
-        if not launched.is_main_process:
-            return {}
-    elif processes > 1:
-        score_in_processes(checkpoint, info, window, classes, blocks, batch_size, processes, quiet)
-    else:
-        rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
-        blocks.score(classifier, rows, window, classes, batch_size=batch_size)
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
     facts = {"split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts}
-    info.label_space.save(out)  # so that metrics need neither model nor source
-    defects = blocks.join(out, facts)
+    plan = plan_of(classifier, info, window, classes)
+    made = None if rescore else finished(out, plan)
+    measures = launched is None or launched.is_main_process
+    if made is not None:
+        defects = made["defects"]
+        note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
+    else:
+        blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
+        if measures:
+            blocks.prepare()
+        if launched is not None:
+            score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
+        elif processes > 1:
+            score_in_processes(checkpoint, info, window, classes, blocks, batch_size, processes, quiet)
+        else:
+            rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
+            blocks.score(classifier, rows, window, classes, batch_size=batch_size)
+        if measures:
+            info.label_space.save(out)  # so that metrics need neither model nor source
+            defects = blocks.join(out, facts).report()
+    if not measures:
+        return {}
 
     metrics: dict[str, dict[str, Any]] = {}
     for aggregation in POOLINGS:  # one at a time: each is 1.1 GB where all classes are kept
@@ -201,7 +214,7 @@ def evaluate(
         "scored_classes": {"which": scored, "count": len(classes)},
         "metrics": metrics,
         **measured,
-        "defects": defects.report(),
+        "defects": defects,
         "environment": environment(),
     }
     if geo and prior is not None:

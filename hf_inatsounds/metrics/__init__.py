@@ -10,6 +10,7 @@ from hf_inatsounds.metrics.calibration import (
     brier_score,
     expected_calibration_error,
     reliability_curve,
+    wilson_interval,
 )
 from hf_inatsounds.metrics.multilabel import label_ranking_average_precision, t1_accuracy
 from hf_inatsounds.metrics.pooling import FilePool, aggregate, softmax
@@ -55,4 +56,5 @@ __all__ = [
     "taxon_accuracy",
     "top_k_accuracy",
     "true_places",
+    "wilson_interval",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,33 @@ def reliability_curve(confidence: Array, hits: Array, *, bins: int = 15) -> Reli
         mean = np.bincount(place, weights=confidence, minlength=bins) / items
         accuracy = np.bincount(place, weights=hits, minlength=bins) / items
     return Reliability(np.linspace(0.0, 1.0, bins + 1), mean, accuracy, items)
+
+
+def wilson_interval(hits: Array, items: Array, *, level: float = 0.95) -> tuple[Array, Array]:
+    """Interval of a share ``hits / items``: ``(p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n)``.
+
+    It is no wider than it has to be with few items, and has a width where none or all are hits.
+
+    Args:
+        hits: (B,) int in [0, items].
+        items: (B,) int; NaN comes out where it is 0.
+        level: in (0, 1).
+
+    Returns:
+        Both ends, (B,) each.
+
+    Source: Wilson 1927; statsmodels' proportion_confint(method="wilson").
+
+    >>> [end.round(4).tolist() for end in wilson_interval(np.array([5]), np.array([10]))]
+    [[0.2366], [0.7634]]
+    """
+    hits, items = np.asarray(hits, np.float64), np.asarray(items, np.float64)
+    z = NormalDist().inv_cdf((1.0 + level) / 2.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share, part = hits / items, z * z / items
+        centre = share + part / 2.0
+        spread = z * np.sqrt(share * (1.0 - share) / items + part / (4.0 * items))
+        return np.clip((centre - spread) / (1.0 + part), 0, 1), np.clip((centre + spread) / (1.0 + part), 0, 1)
 
 
 def expected_calibration_error(confidence: Array, hits: Array, *, bins: int = 15) -> float:

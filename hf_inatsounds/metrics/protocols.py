@@ -29,6 +29,7 @@ class Protocol:
         no_call: items without a label in the class metrics: "negative" keeps them as negatives of every class,
             "drop" leaves them out.
         no_call_top1: the same in T1-accuracy, "drop" or "miss".
+        no_call_lrap: the same in LRAP, "drop", or "one" as sklearn has it: nothing could be ranked wrongly.
         source: where the policy is from.
     """
 
@@ -37,11 +38,12 @@ class Protocol:
     absent_auc: Absent = "ignore"
     no_call: Literal["negative", "drop"] = "negative"
     no_call_top1: NoCall = "drop"
+    no_call_lrap: Literal["one", "drop"] = "drop"
     source: str = ""
 
     def policy(self) -> dict[str, str]:
         """The policies by name: what a reported number must come with."""
-        keys = ("absent", "absent_auc", "no_call", "no_call_top1")
+        keys = ("absent", "absent_auc", "no_call", "no_call_top1", "no_call_lrap")
         return {"protocol": self.name, **{key: str(getattr(self, key)) for key in keys}}
 
 
@@ -90,7 +92,7 @@ def multilabel_metrics(scores: Array, targets: Array, protocol: Protocol | str) 
         "f1_max": mean(with_policy(ranking.f1_max, chosen.absent)),
         "roc_auc": mean(with_policy(ranking.roc_auc, chosen.absent_auc)),
         "t1_accuracy": t1_accuracy(scores, targets, no_call=chosen.no_call_top1),
-        "lrap": label_ranking_average_precision(scores, targets, no_call="drop"),
+        "lrap": label_ranking_average_precision(scores, targets, no_call=chosen.no_call_lrap),
         "policy": chosen.policy(),
         "items": len(scores),
         "no_call_items": int(silent.sum()),

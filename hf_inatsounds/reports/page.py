@@ -55,7 +55,7 @@ def write_report(folder: str | Path, results: dict[str, Any], scores: FileScores
         "report.html.jinja",
         title=f"{results['model']['name']} on {dataset['split']}",
         results=results,
-        rows=metric_rows(results["metrics"]),
+        rows=metric_rows(results["metrics"], results["intervals"]),
         headline=_headline(results),
         metric_names=METRIC_NAMES,
         aggregations=AGGREGATIONS,
@@ -96,6 +96,7 @@ def write_comparison(path: str | Path, comparison: dict[str, Any]) -> Path:
 
 def _figures(results: dict[str, Any], scores: FileScores) -> dict[str, Figure]:
     from hf_inatsounds.reports import plots
+    from hf_inatsounds.reports.places import places_plot
 
     classes = [one for one in results["classes"] if one["average_precision"] is not None]
     groups = results["groups"]
@@ -110,7 +111,7 @@ def _figures(results: dict[str, Any], scores: FileScores) -> dict[str, Figure]:
     placed = _placed(scores)
     if placed.any():
         right = scores.mean.argmax(axis=1) == scores.columns
-        figures["places"] = plots.places_plot(scores.place[placed], right[placed])
+        figures["places"] = places_plot(scores.place[placed], right[placed])
     return figures
 
 

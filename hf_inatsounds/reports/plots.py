@@ -160,56 +160,25 @@ def training_plot(classes: Sequence[dict[str, Any]]) -> Figure:
 
 @styled
 def reliability_plot(calibration: dict[str, Any]) -> Figure:
-    """Accuracy against confidence, and how many recordings each bin has."""
+    """Accuracy against confidence with each bin's interval, and how many recordings each bin has."""
     made, axes = figure(5.2, 3.6)
     bins = [one for one in calibration["bins"] if one["recordings"]]
     most = max(one["recordings"] for one in bins)
     for one in calibration["bins"]:
-        height = 0.22 * one["recordings"] / most
+        height = 0.16 * one["recordings"] / most
         axes.bar(one["from"], height, width=one["to"] - one["from"], align="edge", color="#dfe5ea", edgecolor="white")
-    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-    axes.text(0.63, 0.55, "as often right as claimed", color=QUIET, fontsize=8.5)
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="as often right as claimed")
     confidence, accuracy = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
-    sizes = [14 + 90 * one["recordings"] / most for one in bins]
-    axes.plot(confidence, accuracy, color=BLUE, linewidth=1.5)
-    axes.scatter(confidence, accuracy, s=sizes, color=BLUE, zorder=3)
+    for one in bins:
+        x = [one["confidence"]] * 2
+        axes.plot(x, one["interval"], color=BLUE, alpha=0.3, linewidth=5, solid_capstyle="butt", clip_on=False)
+    axes.plot(confidence, accuracy, color=BLUE, linewidth=0.8, alpha=0.6, clip_on=False)
+    axes.scatter(confidence, accuracy, s=30, color=BLUE, zorder=3, clip_on=False, label="recordings of a bin")
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.03)
+    axes.set_ylim(0, 1)
     axes.set_xlabel("score of the predicted class (grey: recordings in each bin)")
     axes.set_ylabel("share that is right")
-    return made
-
-
-@styled
-def places_plot(place: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> Figure:
-    """Where recordings are, equirectangular.
-
-    Args:
-        place: (F, 2) latitude and longitude in degrees, without NaN.
-        right: (F,) bool.
-    """
-    latitude, longitude = place.T
-    west, east = max(longitude.min() - 8, -180), min(longitude.max() + 8, 180)
-    south, north = max(latitude.min() - 8, -90), min(latitude.max() + 8, 90)
-    made, axes = figure(10.4, min(max(10.4 * (north - south) / max(east - west, 1), 3.0), 6.6))
-    size = 26 if len(place) < 500 else 8 if len(place) < 5_000 else 3
-    order = np.random.default_rng(0).permutation(len(place))  # neither kind hides the other
-    colours = np.where(right, BLUE, ORANGE)[order]
-    axes.scatter(longitude[order], latitude[order], s=size, c=colours, alpha=0.7, linewidths=0,
-                 rasterized=len(place) > MANY)  # fmt: skip
-    for mine, colour, name in ((right, BLUE, "right"), (~right, ORANGE, "wrong")):
-        axes.scatter([], [], s=36, color=colour, label=f"{name} ({int(mine.sum()):,})")
-    axes.set_aspect("equal")
-    axes.set_xlim(west, east)
-    axes.set_ylim(south, north)
-    step = 30 if east - west > 90 else 10 if east - west > 30 else 5
-    degrees = range(-180, 181, step)
-    axes.set_xticks([d for d in degrees if west <= d <= east])
-    axes.set_yticks([d for d in degrees if south <= d <= north])
-    axes.xaxis.set_major_formatter(lambda d, _: f"{abs(d):.0f}°{'E' if d > 0 else 'W' if d < 0 else ''}")
-    axes.yaxis.set_major_formatter(lambda d, _: f"{abs(d):.0f}°{'N' if d > 0 else 'S' if d < 0 else ''}")
-    axes.tick_params(length=0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.2)
     return made
 
 
@@ -217,7 +186,7 @@ def places_plot(place: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> Fig
 def differences_plot(differences: Sequence[dict[str, Any]], names: dict[str, str]) -> Figure:
     """Paired differences of runs from the first one, with intervals."""
     rows = [(f"{one['name']}: {names[key]}", one["metrics"][key]) for one in differences for key in names]
-    made, axes = figure(9.2, 0.8 + 0.34 * len(rows))
+    made, axes = figure(8.4, 0.8 + 0.34 * len(rows))
     values = [gap["value"] for _, gap in rows]
     _dots(axes, [name for name, _ in rows], values, [gap["interval"] for _, gap in rows], zero=True)
     axes.set_xlabel("difference from the first run")

@@ -50,15 +50,28 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """The protocol's numbers as rows: one a metric, one column an aggregation."""
+def metric_rows(metrics: dict[str, dict[str, Any]], intervals: dict[str, Any] | None = None) -> list[list[str]]:
+    """The protocol's numbers as rows: one a metric, one column an aggregation, the headline's interval after it.
+
+    Args:
+        metrics: aggregation → metric → value.
+        intervals: what ``results.json`` holds under that name; None leaves the column out.
+    """
     kinds = [key for key in AGGREGATIONS if key in metrics]
     rows = [["metric", *(AGGREGATIONS[key] for key in kinds)]]
+    keys = [""]
     for key, name in METRIC_NAMES.items():
         rows.append([name, *(_number(metrics[kind].get(key)) for kind in kinds)])
+        keys.append(key)
     for rank in RANKS:
         name = f"{rank.replace('_', ' ')} accuracy"
         rows.append([name, *(_number(metrics[kind].get("taxon_accuracy", {}).get(rank)) for kind in kinds)])
+        keys.append(f"taxon_accuracy.{rank}")
+    if intervals is not None and "mean" in kinds:
+        at = kinds.index("mean") + 2
+        rows[0].insert(at, f"{intervals['level']:.0%} interval")
+        for key, row in zip(keys[1:], rows[1:], strict=True):
+            row.insert(at, interval_text(intervals["mean"].get(key)))
     return rows
 
 
@@ -71,17 +84,16 @@ def results_text(results: dict[str, Any]) -> str:
         f"{dataset['recordings']:,} recordings, {results['windows']:,} windows of {window['size_s']:g} s every "
         f"{window['stride_s']:g} s, {dataset['present_classes']} of {dataset['classes']} classes present"
     )
-    parts = [head, text_table(metric_rows(results["metrics"])), *_interval_lines(results), *_geo_lines(results)]
-    return "\n\n".join([*parts, summarise(results["defects"])])
+    parts = [head, text_table(metric_rows(results["metrics"], results.get("intervals"))), *_interval_lines(results)]
+    return "\n\n".join([*parts, *_geo_lines(results), summarise(results["defects"])])
 
 
 def _interval_lines(results: dict[str, Any]) -> list[str]:
-    """The headline's intervals, where the results have them."""
+    """What the intervals are, where the results have them."""
     intervals = results.get("intervals")
     if intervals is None:
         return []
-    shown = [f"{METRIC_NAMES[key]} {interval_text(intervals['mean'].get(key))}" for key in ("map", "f1_max", "top1")]
-    return [f"{intervals['level']:.0%} intervals over recordings: {', '.join(shown)}"]
+    return [f"intervals: of the mean of windows, over {intervals['resamples']} resamples of the recordings"]
 
 
 def _geo_lines(results: dict[str, Any]) -> list[str]:

@@ -22,8 +22,9 @@ from hf_inatsounds.defects import DefectLog, Inspection
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.models import Classifier
+from hf_inatsounds.scoring.matrices import ROWS, as_matrix
 from hf_inatsounds.scoring.recordings import BLOCK, score_block
-from hf_inatsounds.scoring.scores import COLUMN_OF, ROWS, as_matrix, write_scores
+from hf_inatsounds.scoring.scores import COLUMN_OF, check_manifest, write_scores
 from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -130,13 +131,22 @@ class Blocks:
             log.add(_from_json(table.schema.metadata[b"inspections"].decode()))
         windows = pa.concat_tables([self._table(number, "windows") for number in numbers])
         order = np.argsort(windows["recording_id"].to_numpy(), kind="stable")
-        write_scores(out, _in_order(tables), windows.take(order), about)
+        write_scores(out, _in_order(tables), windows.take(order), {**about, "plan": self.plan, "defects": log.report()})
         shutil.rmtree(self.folder, ignore_errors=True)
         return log
 
     def _table(self, number: int, kind: str) -> pa.Table:
         with pa.memory_map(str(self.path(number, kind))) as source, pa.ipc.open_file(source) as reader:
             return reader.read_all()
+
+
+def finished(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of whole scores that were made by this very plan; None where there are none."""
+    try:
+        manifest = check_manifest(out)
+        return manifest if manifest["plan"] == plan and manifest["defects"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none yet, damaged, or of an earlier version: made again
 
 
 def score_to_folder(

@@ -16,15 +16,13 @@ import pyarrow.parquet as pq
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.metrics.pooling import POOLINGS
+from hf_inatsounds.scoring.matrices import ROWS, as_lists, as_matrix, not_finite, read_matrix
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SCORES_FILE, WINDOWS_FILE, SCORES_MANIFEST = "scores.parquet", "windows.parquet", "scores.json"
 COLUMN_OF = {"mean": "scores", "max": "scores_max", "log_mean_exp": "scores_log_mean_exp"}
 """Aggregation → its column."""
-
-ROWS = 1024
-"""Recordings in a row group: 5 MB of 1,212 classes."""
 
 
 @dataclass
@@ -81,7 +79,7 @@ class FileScores:
             "label": pa.array(self.label, pa.int64()),
             "latitude": pa.array(self.place[:, 0], pa.float64(), from_pandas=True),  # NaN is null
             "longitude": pa.array(self.place[:, 1], pa.float64(), from_pandas=True),
-            **{COLUMN_OF[name]: _as_lists(matrix) for name, matrix in self.scores.items()},
+            **{COLUMN_OF[name]: as_lists(matrix) for name, matrix in self.scores.items()},
         }
         windows = {
             "recording_id": pa.array(self.recording_id[self.window_file], pa.int64()),
@@ -94,8 +92,13 @@ class FileScores:
         return pa.table(columns).replace_schema_metadata(about), pa.table(windows)
 
     @classmethod
-    def from_tables(cls, table: pa.Table, windows: pa.Table) -> FileScores:
-        """The counterpart of :meth:`tables`, of whichever aggregations the table holds.
+    def from_tables(cls, table: pa.Table, windows: pa.Table, scores: dict[str, Array] | None = None) -> FileScores:
+        """The counterpart of :meth:`tables`.
+
+        Args:
+            table: recordings.
+            windows: of them.
+            scores: aggregation → (F, K); None for those that the table holds.
 
         Raises:
             KeyError, ValueError: if a column or the classes are missing or malformed.
@@ -112,7 +115,7 @@ class FileScores:
             recording_id=ids,
             label=table["label"].to_numpy(),
             place=np.stack([table[name].to_numpy() for name in ("latitude", "longitude")], axis=1),
-            scores={name: as_matrix(table[COLUMN_OF[name]], len(classes)) for name in names},
+            scores=scores or {name: as_matrix(table[COLUMN_OF[name]], len(classes)) for name in names},
             classes=classes,
             window_file=order[place],
             window_span_s=np.stack([windows["start_s"].to_numpy(), windows["end_s"].to_numpy()], axis=1),
@@ -157,19 +160,20 @@ class FileScores:
             ScoresError: if files are missing, changed, malformed, or hold NaN.
         """
         folder = Path(folder)
-        wanted = [COLUMN_OF[name] for name in aggregations]
         try:
             check_manifest(folder)
-            with pq.ParquetFile(folder / SCORES_FILE, memory_map=True) as file:
-                held = [name for name in wanted if name in file.schema_arrow.names]
-                table = file.read(columns=["recording_id", "label", "latitude", "longitude", *held])
-            loaded = cls.from_tables(table, pq.read_table(folder / WINDOWS_FILE))
+            with pq.ParquetFile(folder / SCORES_FILE) as file:
+                table = file.read(columns=["recording_id", "label", "latitude", "longitude"])
+                n_classes = len(json.loads(file.schema_arrow.metadata[b"classes"]))
+                held = [name for name in aggregations if COLUMN_OF[name] in file.schema_arrow.names]
+                scores = {name: read_matrix(file, COLUMN_OF[name], n_classes) for name in held}
+            loaded = cls.from_tables(table, pq.read_table(folder / WINDOWS_FILE), scores)
             if not np.isin(loaded.label, loaded.classes).all():
                 raise ValueError("a recording's label is not among the scored classes")
         except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
             raise ScoresError("no usable scores", where=folder, found=error, expected="what evaluate wrote") from error
-        for scores in loaded.scores.values():
-            bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        for matrix in loaded.scores.values():
+            bad = not_finite(matrix)
             if len(bad):
                 found = f"recording {loaded.recording_id[bad[0]]}"
                 raise ScoresError("scores hold NaN or infinity", where=folder / SCORES_FILE, found=found)
@@ -222,21 +226,3 @@ def check_manifest(folder: Path) -> dict[str, Any]:
 def _fingerprint(path: Path) -> dict[str, Any]:
     with open(path, "rb") as stream:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-
-
-def _as_lists(matrix: Array) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix, np.float32).ravel(), pa.float32())
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
-def as_matrix(column: pa.ChunkedArray, n_classes: int) -> Array:
-    """(F, K) float32 of a column of lists, a view where it is one chunk."""
-    if column.num_chunks == 1:
-        flat = column.chunk(0).flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat.reshape(len(column), n_classes))
-    matrix = np.empty((len(column), n_classes), np.float32)
-    first = 0
-    for chunk in column.chunks:
-        matrix[first : first + len(chunk)] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, n_classes)
-        first += len(chunk)
-    return matrix

@@ -246,6 +246,25 @@ def test_a_model_without_a_head_gives_the_mean_of_its_last_states(tmp_path):
         embedder.embed([window], "logits")
 
 
+def test_a_whisper_is_asked_for_the_window_and_not_for_the_padding_after_it(tmp_path):
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "vocab_size": 60,
+             "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "pad_token_id": 0}  # fmt: skip
+    whisper = WhisperModel(WhisperConfig(**sizes)).eval()
+    whisper.save_pretrained(tmp_path)
+    extractor = WhisperFeatureExtractor()
+    extractor.save_pretrained(tmp_path)
+    window = np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
+    with torch.inference_mode():
+        features = extractor(window, sampling_rate=16_000, return_tensors="pt")
+        states = whisper.encoder(features["input_features"]).last_hidden_state
+    assert states.shape[1] == 1_500  # 30 s, of which the window has 3
+    found = load_embedder(str(tmp_path)).embed([window])[0]
+    np.testing.assert_allclose(found, states[0, :150].mean(0).numpy(), atol=2e-3)
+    assert not np.allclose(found, states[0].mean(0).numpy(), atol=2e-2)
+
+
 def test_fine_tuning_goes_through_train_and_starts_from_a_preset_too(tmp_path, model, capsys):
     esc = make.esc10(tmp_path / "esc")
     recipe = tmp_path / "recipe.yaml"

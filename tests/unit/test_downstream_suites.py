@@ -96,6 +96,9 @@ def test_birb_drops_windows_with_an_unknown_call(tmp_path):
     assert task.targets(corpus).tolist() == [[X, N], [N, X]]
     assert len(task.indices(("exemplars",))) == 4
     assert task.notes == ("1 windows left out for an unknown call",)
+    # by hand: Rana's window ranks second, Turdus' first; one positive and one negative each
+    found = measure(task.policy, np.array([[0.2, 0.1], [0.7, 0.4]]), task.targets(corpus))
+    assert found == {"map": (1 / 2 + 1) / 2, "auroc": (0 + 1) / 2}
 
 
 def test_anuraset_labels_and_macro_f1(tmp_path):
@@ -113,6 +116,10 @@ def test_esc10_is_taken_out_of_esc50(tmp_path):
     assert task.classes == ("dog", "rain")
     assert [fold.name for fold in task.folds] == ["1", "2", "3", "4", "5"]
     assert task.folds[0].train == ("2", "3", "4", "5")
+    # by hand: the fold's second dog is taken for rain
+    targets = task.targets(task.indices(("1",)))
+    assert targets.tolist() == [[X, N], [X, N], [N, X], [N, X]]
+    assert measure(task.policy, np.array([[3, 1], [0, 1], [0.2, 0.3], [-2, 2]]), targets) == {"accuracy": 0.75}
     assert (len(task.clips), len(load_suite("esc50", tmp_path).tasks[0].clips)) == (20, 30)
 
 
@@ -144,6 +151,11 @@ def test_folder_reads_raven_audacity_and_csv_alike(tmp_path, form):
     # Turdus: .2 s of .6 in the first window, .4 s in the second; what is left after 10 s is no window
     assert task.targets(task.indices(("test",))).tolist() == [[X, X], [N, X]]
     assert [fold.name for fold in task.folds] == ["test"]
+    # by hand: Rana AP 1/2 and area 0, Turdus is in both windows: AP 1, no area; T1 is right in the second window alone
+    found = measure(task.policy, np.array([[0.1, 0.3], [0.6, 0.9]]), np.array([[X, N], [N, X]]))
+    assert found == {"map": (1 / 2 + 1) / 2, "auroc": (0 + 1) / 2, "t1": 1 / 2}
+    found = measure(task.policy, np.array([[0.1, 0.3], [0.6, 0.9]]), task.targets(task.indices(("test",))))
+    assert found == {"map": (1 / 2 + 1) / 2, "auroc": 0, "t1": 1}
 
 
 def test_folder_of_whole_recordings_is_a_classification(tmp_path):

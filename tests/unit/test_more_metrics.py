@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 import torch
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from torchmetrics.functional import classification
 from hf_inatsounds.metrics import (
     PROTOCOLS,
     FilePool,
+    Protocol,
     binary_brier_score,
     bootstrap,
     brier_score,
@@ -25,6 +27,7 @@ from hf_inatsounds.metrics import (
     resample_weights,
     softmax,
     t1_accuracy,
+    wilson_interval,
 )
 from hf_inatsounds.metrics.groups import confused_pairs, frequency_bins, group_means
 from hf_inatsounds.metrics.multilabel import macro_f1
@@ -50,6 +53,27 @@ def test_lrap_is_sklearns_with_ties_and_items_without_labels(case):
     if called.any():
         expected = sklearn.metrics.label_ranking_average_precision_score(targets[called], scores[called])
         assert label_ranking_average_precision(scores, targets, no_call="drop") == pytest.approx(expected, abs=1e-9)
+
+
+def test_each_policy_of_a_protocol_decides_its_number():
+    scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.8, 0.1], [0.6, 0.4, 0.3]])
+    targets = np.array([[True, False, False], [False, False, False], [False, True, False]])
+    # by hand. AP: 1; 1/2 (second to the silent item), 1 without that item; the third class is absent
+    found = multilabel_metrics(scores, targets, Protocol("mine"))
+    assert (found["cmap"], found["t1_accuracy"], found["no_call_items"]) == (0.75, 0.5, 1)
+    assert found["lrap"] == (1 + 1 / 2) / 2
+    assert multilabel_metrics(scores, targets, Protocol("mine", absent="zero"))["cmap"] == 0.5
+    assert multilabel_metrics(scores, targets, Protocol("mine", no_call="drop"))["cmap"] == 1
+    assert multilabel_metrics(scores, targets, Protocol("mine", absent_auc="zero"))["roc_auc"] == 0.5  # 1, 1/2, absent
+    assert multilabel_metrics(scores, targets, Protocol("mine", no_call_top1="miss"))["t1_accuracy"] == 1 / 3
+    all_items = multilabel_metrics(scores, targets, Protocol("mine", no_call_lrap="one"))
+    assert all_items["lrap"] == pytest.approx(2.5 / 3)
+    assert all_items["policy"] == {
+        "protocol": "mine", "absent": "ignore", "absent_auc": "ignore", "no_call": "negative", "no_call_top1": "drop",
+        "no_call_lrap": "one",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="class 2 has no positive"):
+        multilabel_metrics(scores, targets, Protocol("mine", absent="error"))
 
 
 @given(drawn())
@@ -138,6 +162,16 @@ def test_the_reliability_curve_is_sklearns():
     np.testing.assert_allclose(curve.confidence, mean)
     with pytest.raises(ValueError, match="without NaN"):
         reliability_curve(np.array([np.nan]), np.array([True]))
+
+
+def test_the_interval_of_a_share_is_scipys_wilson():
+    items = np.array([1, 4, 4, 30, 500])
+    hits = np.array([0, 0, 4, 11, 499])
+    low, high = wilson_interval(hits, items, level=0.9)
+    for i in range(len(items)):
+        expected = scipy.stats.binomtest(int(hits[i]), int(items[i])).proportion_ci(0.9, method="wilson")
+        assert (low[i], high[i]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert np.isnan(wilson_interval(np.array([0]), np.array([0]))).all()
 
 
 def test_t1_leaves_out_what_has_no_call_or_counts_it_as_a_miss():

@@ -11,10 +11,11 @@ from hf_inatsounds.cards import render_card
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.comparison import compare
 from hf_inatsounds.errors import CheckpointError, ScoresError
-from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
+from hf_inatsounds.evaluation.measures import Bootstrap, differences, geo_measures, measures_of, metrics_of
 from hf_inatsounds.files import write_json
 from hf_inatsounds.geo import Reweighting, fit_prior
 from hf_inatsounds.labels import LabelSpace, Taxon
+from hf_inatsounds.metrics import Replicates
 from hf_inatsounds.reports import comparison_text, results_text, write_comparison, write_report
 from hf_inatsounds.scoring import FileScores
 from tests.unit.test_reports import RESULTS
@@ -96,10 +97,15 @@ def test_a_report_stands_alone_and_takes_no_name_as_markup(tmp_path):
                     ("places", "ranks", "reliability", "supercategories", "training", "training_bins")]  # fmt: skip
     assert all((tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in pngs)
     text = results_text(results)
-    assert "95% intervals over recordings: mAP [" in text
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("ROC-AUC")][:1]
+    low, high = results["intervals"]["mean"]["roc_auc"]
+    assert row[2:4] == [f"[{low:.3f},", f"{high:.3f}]"]
+    assert "over 40 resamples of the recordings" in text
     assert "range prior <prior> (soft, weight 1): 39 recordings with a place, 1 without one" in text
     assert "log-mean-exp" not in text  # these scores have the mean alone
-    assert "| mAP |" in render_card([results])
+    assert f"| ROC-AUC | {row[1]} | {row[2]} {row[3]} |" in render_card([results])
+    gap = results["geo_prior"]["difference"]["map"]
+    assert f"{gap['value']:+.3f}" in page.text
 
 
 def test_a_report_without_places_or_training_counts_leaves_out_what_needs_them(tmp_path):
@@ -110,6 +116,16 @@ def test_a_report_without_places_or_training_counts_leaves_out_what_needs_them(t
     page = assert_alone_and_safe(write_report(tmp_path, results, scores).read_text())
     assert page.tags.count("svg") == 3
     assert "range prior" not in page.text
+
+
+def test_the_maps_land_is_where_land_is():
+    from hf_inatsounds.reports.places import _land
+
+    land = {"Nairobi": (37, -1), "Kansas": (-98, 38), "Siberia": (100, 62), "Alice Springs": (134, -24),
+            "Antarctica": (20, -80)}  # fmt: skip
+    sea = {"Atlantic": (-35, 30), "Pacific": (-140, 0), "Mediterranean": (18, 35), "Tasman": (160, -38)}
+    assert [name for name, place in land.items() if not _land().contains_point(place)] == []
+    assert [name for name, place in sea.items() if _land().contains_point(place)] == []
 
 
 def test_measures_add_up():
@@ -140,6 +156,9 @@ def test_runs_are_compared_on_the_same_resamples(runs, tmp_path, capsys):
     assert gap["interval"][0] > 0
     assert gap["share_above_zero"] == 1
     same = compare([runs[0], runs[0] / "evaluation-test"], how=Bootstrap(5))["differences"][0]["metrics"]["map"]
+    named = {one["species"]: one for one in found["differences"][0]["classes"]}
+    assert set(named) == set(NAMES[:3])
+    assert all(one["interval"][0] <= one["second"] - one["first"] <= one["interval"][1] for one in named.values())
     assert same == {"value": 0, "interval": [0, 0], "share_above_zero": 0.5}
     page = assert_alone_and_safe(write_comparison(tmp_path / "c.html", found).read_text())
     assert NAMES[0] in page.text
@@ -148,6 +167,14 @@ def test_runs_are_compared_on_the_same_resamples(runs, tmp_path, capsys):
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["recordings"] == 40
     assert (tmp_path / "d.html").exists()
+
+
+def test_resamples_without_a_difference_count_half():
+    before = Replicates({"top1": np.array([0.5, 0.5, 0.5, 0.6])}, np.zeros((0, 4)))
+    after = Replicates({"top1": np.array([0.5, 0.5, 0.5, 0.4])}, np.zeros((0, 4)))
+    gap = differences({"top1": 0.52}, {"top1": 0.5}, before, after, 0.95)["top1"]
+    assert gap["share_above_zero"] == 3 / 8  # three ties, moved to no side by the centring of the interval
+    assert gap["interval"][0] < gap["value"] < gap["interval"][1]
 
 
 def test_what_cannot_be_compared_is_one_line(runs, tmp_path):

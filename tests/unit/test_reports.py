@@ -79,6 +79,14 @@ def test_the_headline_is_the_test_split_where_there_is_one(tmp_path):
     assert "lean to the optimistic side" in text
 
 
+def test_a_benchmark_in_the_run_folder_is_no_evaluation(tmp_path):
+    write_json(tmp_path / "benchmark-esc10-few-shot" / "results.json", {"suite": "esc10", "model": {}, "tasks": {}})
+    with pytest.raises(ScoresError, match="no results"):
+        read_results(tmp_path)
+    write_json(tmp_path / "evaluation-test" / "results.json", RESULTS)
+    assert "tones, test split" in write_card(tmp_path).read_text()
+
+
 def test_a_checkpoint_without_a_known_training_says_so():
     unknown = copy.deepcopy(RESULTS)
     unknown["model"]["training"] = None
