@@ -275,7 +275,7 @@ class SpectrogramImageFrontend(Frontend):
                 return log_mel_images(
                     waveforms, lengths, frames, window, FFT_SAMPLES, self.mel, self._bands, levels_a_neper
                 )
-            return level_of(self._bands_of_frames(waveforms, n_frames, window), levels_a_neper)
+            return level_of(self._bands_of_frames(waveforms, n_frames, window), levels_a_neper).floor_()
 
     def _bands_of_frames(self, waveforms: torch.Tensor, n_frames: int, window: torch.Tensor) -> torch.Tensor:
         """(B, 128, n_frames) magnitudes in bands, of all rows at once on any device."""

@@ -123,6 +123,31 @@ def test_frontends_equal_the_extractors_on_real_recordings(animals, name):
         check_row({key: values[i] for key, values in found.items()}, EXTRACTORS[name], frontend, waveform)
 
 
+@pytest.fixture(scope="module")
+def recordings(animals):
+    """Beginnings of real recordings at several rates, by rate."""
+    rows = list(load_dataset(split="validation", source=animals))[::12]
+    heard = {rate: [read_window(row["audio"], 0.0, 4.0, rate) for row in rows] for rate in (8_000, 16_000, 44_100)}
+    return {rate: [one for one in waveforms if len(one) >= 400] for rate, waveforms in heard.items()}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.sampled_from([8_000, 16_000, 44_100]), st.integers(1, 500))
+def test_ast_frontend_equals_the_extractor_on_any_cut_of_real_recordings(recordings, data, rate, max_length):
+    frame = 400  # samples, at any rate
+    extractor = ASTFeatureExtractor(sampling_rate=rate, max_length=max_length)
+    whole = recordings[rate]
+    waveforms = []
+    for one in data.draw(st.lists(st.sampled_from(range(len(whole))), min_size=1, max_size=3)):
+        length = data.draw(st.one_of(st.integers(frame, len(whole[one])), st.just(frame)))
+        start = data.draw(st.integers(0, len(whole[one]) - length))
+        waveforms.append(whole[one][start : start + length])
+    found = AstFrontend.from_feature_extractor(extractor)(*batch(waveforms))
+    for row, waveform in zip(found, waveforms, strict=True):
+        expected = extractor(waveform, sampling_rate=rate, return_tensors="pt")["input_values"][0]
+        torch.testing.assert_close(row, expected, atol=1e-4, rtol=0)
+
+
 def check_row(found, extractor, frontend, waveform):
     """A row of a batch equals what the extractor makes of that waveform alone, and is padding after it."""
     expected = extractor(waveform, sampling_rate=frontend.sampling_rate, return_tensors="pt")
