@@ -205,17 +205,18 @@ class Readers:
     A request waits for its server; decompression wants a core, and the recording that is wanted first should have it.
 
     Args:
-        threads: requests in flight.
+        threads: requests to the archive in flight; as many may be to a far index.
     """
 
     def __init__(self, threads: int) -> None:
-        self.pool = ThreadPoolExecutor(threads)
+        self.pool, self.windows = ThreadPoolExecutor(threads), ThreadPoolExecutor(threads)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.cores = threading.Semaphore(cores)
 
     def close(self) -> None:
         """Finish what is running, drop the rest."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.pool, self.windows):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class BlockRun:
@@ -240,8 +241,8 @@ class BlockRun:
         self._bounds += [bound for bound in (self._guesses[-1], last) if bound > self._bounds[-1]]
         self._slices: deque[bytes] = deque()
         index = archive.index
-        # a far index is asked beside the archive; in the pool's queue before what waits for it
-        sealed = readers.pool.submit(index.sealed_window, block).result if index.location.is_remote else None
+        # a far index is asked beside the archive; one on disk when its window is needed
+        sealed = readers.windows.submit(index.sealed_window, block).result if index.location.is_remote else None
         self._run = Run(archive, block, self._fetched(), sealed)
         self._latest = threading.Event()
         self._latest.set()

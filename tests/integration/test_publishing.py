@@ -82,6 +82,22 @@ def test_rows_are_those_of_the_forward_stream_byte_for_byte(source, tmp_path, re
             assert mirrored(tmp_path, name, split) == expected
 
 
+def test_over_http_rows_by_index_read_forward_and_from_the_mirror_are_the_same(animals, tmp_path):
+    splits = {"train": "train", "validation": "val"}
+    (tmp_path / "index").mkdir()
+    with archive_server(animals) as server, archive_server(tmp_path / "index") as index_server:
+        for stem in splits.values():
+            IndexBuild(Source.parse(server.url), stem, tmp_path / "index").run()
+        wav = {"audio_format": "wav", "shard_bytes": 4_000_000}
+        build(server.url, tmp_path / "mirror", splits=tuple(splits), settings=wav, index=tmp_path / "index")
+        for split in splits:
+            forward = by_id(open_dataset("all", split, source=server.url, streaming=True))
+            by_index = open_dataset("all", split, source=server.url, streaming=True, index=index_server.url)
+            assert by_id(by_index) == forward
+            assert by_id(by_index.shuffle(seed=1)) == forward
+            assert mirrored(tmp_path / "mirror", "all", split) == forward
+
+
 @pytest.mark.parametrize("source", ["tiny", "animals"])
 def test_flac_has_the_same_samples_and_every_other_column(source, tmp_path, request):
     where = request.getfixturevalue(source)
