@@ -1,7 +1,7 @@
 """Windows of FLAC files, by a decoder of our own where much is read.
 
 It takes 3.6 ns a sample, where libsndfile takes 9.5, and gives the same values. It reads what encoders write and
-nothing else; whatever is unusual or damaged it leaves to libsndfile, errors included. numba compiles it, six seconds
+nothing else; whatever is unusual or damaged it leaves to libsndfile, errors included. numba compiles it, seven seconds
 once an installation, and half a second is needed to load it: so it comes into use when a process has read enough, or
 is about to (decision 0022).
 """
