@@ -185,6 +185,7 @@ class View:
         self._position = 0
         self._size = len(prefix) + compressed.size - start
         self.failure: Exception | None = None
+        self.furthest = 0  # position up to which it was read
 
     def seekable(self) -> bool:
         """It is."""
@@ -211,6 +212,7 @@ class View:
             self.failure = self.failure or error
             raise
         self._position += len(made)
+        self.furthest = max(self.furthest, self._position)
         return made
 
     def write(self, _: bytes) -> int:

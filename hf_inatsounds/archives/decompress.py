@@ -24,6 +24,23 @@ _MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 31
 
 
+def require_no_bomb(
+    where: str, made: int, read: int, *, max_ratio: int = MAX_RATIO, slack_bytes: int = SLACK_BYTES
+) -> None:
+    """Refuse an archive of which ``read`` compressed bytes have swollen to ``made``.
+
+    Raises:
+        SourceError: if that is more than ``max_ratio`` times as many, beyond the first ``slack_bytes``.
+    """
+    if made > slack_bytes + max_ratio * read:
+        raise SourceError(
+            "archive swells like a bomb",
+            where=where,
+            found=f"{made:,} bytes out of {read:,}",
+            expected=f"at most {max_ratio} times as many, beyond the first {slack_bytes:,}",
+        )
+
+
 class GzipReader:
     """Reads a gzip file of one or several members, checking each one's checksum.
 
@@ -113,13 +130,8 @@ class GzipReader:
         if member.eof:
             self._member = None
         self.decompressed_bytes += len(piece)
-        if self.decompressed_bytes > self._slack_bytes + self._max_ratio * self.compressed_bytes:
-            raise SourceError(
-                "archive swells like a bomb",
-                where=self.where,
-                found=f"{self.decompressed_bytes:,} bytes out of {self.compressed_bytes:,}",
-                expected=f"at most {self._max_ratio} times as many, beyond the first {self._slack_bytes:,}",
-            )
+        limits = {"max_ratio": self._max_ratio, "slack_bytes": self._slack_bytes}
+        require_no_bomb(self.where, self.decompressed_bytes, self.compressed_bytes, **limits)
         return piece
 
     def _begin_member(self) -> bool:

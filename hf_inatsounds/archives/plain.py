@@ -12,6 +12,7 @@ from typing import Any
 from isal import isal_zlib
 
 from hf_inatsounds.archives.compressed import Compressed, View
+from hf_inatsounds.archives.decompress import require_no_bomb
 from hf_inatsounds.archives.deflate import ERRORS, FILLER_BYTES, WINDOW_BYTES, Inflater, Point, as_gzip
 from hf_inatsounds.errors import SourceError
 
@@ -89,7 +90,7 @@ class Plain:
         lead = 0 if start.window is None else FILLER_BYTES + len(start.window)
         self._shift_bits = 8 * (point.at - len(prefix))
         self._origin = point.out - lead
-        self.position = self._made = self._last = self._polled = point.out
+        self.position = self._made = self._begun = self._last = self._polled = point.out
         self._rest = memoryview(b"")
         self._kept: deque[_Kept] = deque()
         self._free: list[memoryview] = []  # buffers used again: new ones cost a fifth of the processor time
@@ -137,6 +138,7 @@ class Plain:
             n = self._file.readinto(buffer)
         self._rest = buffer[:n]
         self._made += n
+        require_no_bomb(self._where, self._made - self._begun, self._view.furthest)
         self._kept.append(_Kept(buffer, self._rest, self._crc32))
         self._crc32 = isal_zlib.crc32(self._rest, self._crc32)
         while self._made - self._kept_from - len(self._kept[0].data) > KEPT_BYTES:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_inatsounds.archives import decompress
 from hf_inatsounds.archives.deflate import GZIP_HEADER, WINDOW_BYTES, Inflater, Point, alignment, as_gzip
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
@@ -176,6 +177,17 @@ def test_a_damaged_header_in_the_middle_ends_the_build_too(tmp_path):
     plain[1536 + 148] ^= 1  # the checksum of the second header; gzip's own, made afterwards, is right
     (tmp_path / "train.tar.gz").write_bytes(zlib.compress(plain, wbits=31))
     with pytest.raises(SourceError, match=r"damaged archive: .*bad checksum, after train/a\.wav"):
+        IndexBuild(Source.parse(tmp_path), "train", tmp_path / "index").run()
+
+
+def test_a_bomb_is_refused_as_in_reading_forward(tmp_path, monkeypatch):
+    member = tarfile.TarInfo("train/a.wav")
+    member.size = 400 << 20
+    packer = zlib.compressobj(9, wbits=31)
+    parts = [packer.compress(member.tobuf()), *(packer.compress(bytes(8 << 20)) for _ in range(50)), packer.flush()]
+    (tmp_path / "train.tar.gz").write_bytes(b"".join(parts))
+    monkeypatch.setattr(decompress.require_no_bomb, "__kwdefaults__", {"max_ratio": 100, "slack_bytes": 32 << 20})
+    with pytest.raises(SourceError, match=r"archive swells like a bomb: .*train\.tar\.gz"):
         IndexBuild(Source.parse(tmp_path), "train", tmp_path / "index").run()
 
 
