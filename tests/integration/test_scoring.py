@@ -125,7 +125,7 @@ def test_blocks_of_other_weights_windows_or_rows_are_not_used(tiny, tmp_path, mo
 
 def test_whole_scores_are_not_made_again_unless_something_changed(tiny, tmp_path, monkeypatch, capsys):
     info, count, real = split_info(str(tiny), "all", "test"), [], folder.score_block
-    monkeypatch.setattr(folder, "score_block", lambda *args, **kwargs: count.append(len(args[1])) or real(*args, **kwargs))
+    monkeypatch.setattr(folder, "score_block", lambda *args, **more: count.append(len(args[1])) or real(*args, **more))
 
     def evaluated(classifier=None, **more):
         options = {"window": WINDOW, "checkpoint": "m", "quiet": True, "bootstrap": Bootstrap(10), **more}
