@@ -26,7 +26,17 @@ from typing import Any
 from benchmarks import goals, notes
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = ("torch", "transformers", "datasets", "pyarrow", "numpy", "soundfile", "soxr", "kaldi-native-fbank")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "pyarrow",
+    "numpy",
+    "soundfile",
+    "soxr",
+    "torchcodec",
+    "kaldi-native-fbank",
+)
 
 HEAD = """# Benchmarks
 
@@ -74,7 +84,7 @@ BENCHMARKS = (
     Benchmark("metrics"),
     Benchmark("score_memory"),
     Benchmark("training", "stdout", words=("--json",), quick=("--quick", "--json")),
-    Benchmark("archives", "file", words=("--gigabytes", "4"), quick=("--gigabytes", "0.1")),
+    Benchmark("archives", "file", words=("--gigabytes", "8"), quick=("--gigabytes", "0.1")),
     Benchmark("publish", "stdout", quick=("--gb", "0.2", "--kills", "0")),
     Benchmark("index_kills", "stdout", quick=("--gigabytes", "0.1", "--kills", "2")),
 )
