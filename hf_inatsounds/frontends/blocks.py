@@ -15,8 +15,8 @@ as long as that of 128 frames. From 32 to 1,000 were tried."""
 BAND = 16
 """Mel filters that are multiplied together: neighbours share bins, and need few of all."""
 
-Bands = tuple[tuple[int, int, int], ...]
-"""(first filter, first bin, bin behind the last one) of each ``BAND`` filters."""
+Bands = tuple[tuple[slice, slice], ...]
+"""Neighbouring filters, and the bins that they need."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,17 @@ def by_frames(
     return found
 
 
-def bands_of(mel: torch.Tensor) -> Bands:
-    """Where each ``BAND`` filters of (bins, M) have their bins.
+def bands_of(mel: torch.Tensor, size: int = BAND) -> Bands:
+    """Where each ``size`` filters of (bins, M) have their bins.
 
     >>> bands_of(torch.eye(40)[:, :32])
-    ((0, 0, 16), (16, 16, 32))
+    ((slice(0, 16, None), slice(0, 16, None)), (slice(16, 32, None), slice(16, 32, None)))
     """
     found = []
-    for first in range(0, mel.shape[1], BAND):
-        used = torch.nonzero(mel[:, first : first + BAND].any(1)).flatten().tolist() or [0]
-        found.append((first, used[0], used[-1] + 1))
+    for first in range(0, mel.shape[1], size):
+        filters = slice(first, min(first + size, mel.shape[1]))
+        used = torch.nonzero(mel[:, filters].any(1)).flatten().tolist() or [0]
+        found.append((filters, slice(used[0], used[-1] + 1)))
     return tuple(found)
 
 
@@ -95,8 +96,7 @@ def banded(values: torch.Tensor, mel: torch.Tensor, bands: Bands) -> torch.Tenso
     >>> torch.equal(banded(torch.ones(2, 40), mel, bands_of(mel)), torch.ones(2, 40) @ mel)
     True
     """
-    parts = [values[..., low:high] @ mel[low:high, first : first + BAND] for first, low, high in bands]
-    return torch.cat(parts, -1)
+    return torch.cat([values[..., bins] @ mel[bins, filters] for filters, bins in bands], -1)
 
 
 def magnitude(spectrum: torch.Tensor) -> torch.Tensor:

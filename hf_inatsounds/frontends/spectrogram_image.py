@@ -24,13 +24,16 @@ from hf_inatsounds.frontends.base import (
     check_precision,
     spectrum_dtype,
 )
-from hf_inatsounds.frontends.blocks import BAND, Frames, banded, bands_of, magnitude
+from hf_inatsounds.frontends.blocks import Frames, banded, bands_of, magnitude
 from hf_inatsounds.frontends.log_mel_images import level_of, log_mel_images
 
 WINDOW_SAMPLES = 512
 HOP_SAMPLES = 128
 FFT_SAMPLES = 1024
 MEL_BINS = 128
+BAND = 8
+"""Filters that are multiplied together: half as many as of log-mel frames. Their products go into memory that is
+there, where sixteen small ones take three quarters of the time of eight."""
 MAGNITUDE_FLOOR = 1e-10
 PROCESSOR_FILE = "preprocessor_config.json"
 _KEY = "inatsounds_spectrogram"
@@ -198,7 +201,7 @@ class SpectrogramImageFrontend(Frontend):
         self.mel: torch.Tensor
         self._authors_mel = mel[:, ::-1].copy()  # bands from high to low, so that row 0 is the highest
         self.register_buffer("mel", torch.from_numpy(self._authors_mel).float(), persistent=False)
-        self._bands = bands_of(self.mel)
+        self._bands = bands_of(self.mel, BAND)
 
     @classmethod
     def from_feature_extractor(cls, feature_extractor: SpectrogramImageExtractor) -> SpectrogramImageFrontend:
@@ -225,8 +228,8 @@ class SpectrogramImageFrontend(Frontend):
         spectrum = scipy.fft.rfft(frames * window.astype(np.float32), FFT_SAMPLES)
         magnitudes = np.abs(spectrum) * np.float32(2.0 / window.sum())
         bands = np.empty((len(frames), MEL_BINS))  # in float64, as the authors' filters are
-        for first, low, high in self._bands:
-            bands[:, first : first + BAND] = magnitudes[:, low:high] @ self._authors_mel[low:high, first : first + BAND]
+        for filters, bins in self._bands:
+            bands[:, filters] = magnitudes[:, bins] @ self._authors_mel[bins, filters]
         level = np.clip(20.0 * np.log10(np.maximum(bands, MAGNITUDE_FLOOR)), scale.lowest_db, scale.highest_db)
         values = (level - scale.lowest_db) * 255.0 / (scale.highest_db - scale.lowest_db)
         pixels: np.ndarray[Any, np.dtype[np.uint8]] = values.astype(np.uint8).T
@@ -254,14 +257,17 @@ class SpectrogramImageFrontend(Frontend):
         index = torch.arange(n_frames, device=waveforms.device)[None, :] - (n_frames - filled) // 2
         heard = (index >= 0) & (index < filled)  # (B, n_frames)
         columns = index.clamp(0, n_frames - 1)[:, None, :].expand(-1, MEL_BINS, -1)
-        images = images.gather(2, columns).where(heard[:, None, :], 0.0) / 255.0
+        images = images.gather(2, columns).where(heard[:, None, :], 0) / 255.0
         resized = functional.interpolate(images[:, None], self.settings.size, mode="bilinear", antialias=True)
-        return ((resized - scale.mean) / scale.std).expand(-1, 3, -1, -1)
+        mean = (
+            scale.mean - 0.0 * waveforms.sum(1)[:, None, None, None]
+        )  # no number where a sample is none: pixels hide it
+        return ((resized - mean) / scale.std).expand(-1, 3, -1, -1)
 
     def _pixels(self, waveforms: torch.Tensor, n_frames: int, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Pixels (B, 128, n_frames), whole numbers in [0, 255] as float32, of the first ``n_frames`` frames."""
+        """Pixels (B, 128, n_frames) uint8 of the first ``n_frames`` frames."""
         if n_frames == 0:
-            return waveforms.new_zeros((waveforms.shape[0], MEL_BINS, 0), dtype=torch.float32)
+            return waveforms.new_zeros((waveforms.shape[0], MEL_BINS, 0), dtype=torch.uint8)
         scale, device = SCALES[self.settings.variant], waveforms.device
         window = torch.hann_window(
             WINDOW_SAMPLES, periodic=True, dtype=spectrum_dtype(self.settings.precision, device), device=device
@@ -275,7 +281,7 @@ class SpectrogramImageFrontend(Frontend):
                 return log_mel_images(
                     waveforms, lengths, frames, window, FFT_SAMPLES, self.mel, self._bands, levels_a_neper
                 )
-            return level_of(self._bands_of_frames(waveforms, n_frames, window), levels_a_neper).floor_()
+            return level_of(self._bands_of_frames(waveforms, n_frames, window).log(), levels_a_neper).byte()
 
     def _bands_of_frames(self, waveforms: torch.Tensor, n_frames: int, window: torch.Tensor) -> torch.Tensor:
         """(B, 128, n_frames) magnitudes in bands, of all rows at once on any device."""

@@ -329,3 +329,11 @@ def test_images_are_the_spectrogram_centred_resized_and_normalised():
         for channel in image:  # a pixel that is one off moves the mean by less than this
             torch.testing.assert_close(channel, expected, atol=0.03, rtol=0)
     assert torch.all(found[4] == (0 - 0.6569) / 0.1786)
+
+
+def test_a_sample_that_is_no_number_is_seen_in_the_image():
+    waveforms = 0.1 * torch.randn(2, 22_050)
+    waveforms[1, 9_000] = float("nan")
+    image = SpectrogramImageFrontend(image_size=32)(waveforms, torch.tensor([22_050, 22_050]))
+    assert torch.isfinite(image[0]).all()
+    assert torch.isnan(image[1]).any()
