@@ -35,8 +35,9 @@ class _Block:
 
 
 class _Memory:
-    """What all rows are worked on in."""
+    """What all rows are worked on in; of ordinary tensors also in inference mode, since others use it afterwards."""
 
+    @torch.inference_mode(False)
     def __init__(self, frames: Frames, window: torch.Tensor, fft_samples: int, mel: torch.Tensor, bands: Bands) -> None:
         n = _most(frames)
         self.key, self.mel = (n, frames.size, fft_samples, window.dtype), mel
@@ -47,6 +48,7 @@ class _Memory:
         self._filters = [(mel[bins, filters].T.contiguous(), filters, bins) for filters, bins in bands]
         self._blocks: dict[int, _Block] = {}
 
+    @torch.inference_mode(False)
     def block(self, n: int) -> _Block:
         """Views for ``n`` frames, made once."""
         if n not in self._blocks:

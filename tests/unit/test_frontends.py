@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -337,3 +339,17 @@ def test_a_sample_that_is_no_number_is_seen_in_the_image():
     image = SpectrogramImageFrontend(image_size=32)(waveforms, torch.tensor([22_050, 22_050]))
     assert torch.isfinite(image[0]).all()
     assert torch.isnan(image[1]).any()
+
+
+def test_images_are_the_same_in_and_after_inference_mode_and_in_threads():
+    frontend = SpectrogramImageFrontend(image_size=32)
+    waveforms, lengths = 0.1 * torch.randn(2, 70_000), torch.tensor([70_000, 30_000])
+    with torch.inference_mode():
+        first = frontend(waveforms, lengths).numpy()
+    with torch.no_grad():
+        again = frontend(waveforms[:, :40_000], lengths.clamp_max(40_000))
+    assert again.shape == (2, 3, 32, 32)
+    np.testing.assert_array_equal(frontend(waveforms, lengths).numpy(), first)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: frontend(waveforms, lengths).numpy(), range(8)):
+            np.testing.assert_array_equal(found, first)
