@@ -24,6 +24,7 @@ from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.loading import POOLERS, Loaded, check_complete, load_model, read_config, read_extractor
 from hf_inatsounds.overrides import check_config, check_extractor, check_keys
 from hf_inatsounds.presets.families import image_extractor
+from hf_inatsounds.weights import check_finite
 from hf_inatsounds.windows import WindowSpec
 
 SETTINGS_FILE = "inatsounds.json"
@@ -94,9 +95,11 @@ def read_to_tune(
     given = {key: value for key, value in config.items() if key not in length}
     species = label_space.species
     values = {
-        **given, "num_labels": len(species), "id2label": dict(enumerate(species)),
+        **given, "id2label": dict(enumerate(species)),
         "label2id": {one: label for label, one in enumerate(species)}, "problem_type": problem_type,
     }  # fmt: skip
+    if before.model_type == "timm_wrapper":  # it asks for the number, too
+        values["num_labels"] = len(species)
     settings = _named_libraries(read_config, folder, values, name=name)
     kind, is_image = _classifier_kind(settings, name)
     if is_image:
@@ -105,6 +108,7 @@ def read_to_tune(
         extractor = _audio_extractor(folder, settings, length, feature_extractor, window)
     loaded = _named_libraries(load_model, kind, settings, folder, name, name=name)
     check_complete(loaded, _body_weights(loaded.model), name, chosen=bool(given))
+    check_finite(loaded.model, name)
     start = _start(loaded, label_space, class_names(before), commit_of(folder))
     fit_input_length(loaded.model, extractor)
     return loaded.model, extractor, start
@@ -124,6 +128,7 @@ def read_to_use(folder: Path) -> tuple[Any, Any]:
     if loaded.drawn & head_weights(loaded.model):
         raise without_head(folder)
     check_complete(loaded, set(loaded.model.state_dict()), folder)
+    check_finite(loaded.model, folder)
     return loaded.model, extractor
 
 
@@ -139,6 +144,7 @@ def read_encoder(folder: Path, name: str) -> tuple[Any, Any]:
     extractor = read_extractor(folder)
     loaded = _named_libraries(load_model, _one(MODEL_MAPPING[type(config)], config), config, folder, name, name=name)
     check_complete(loaded, {key for key in loaded.model.state_dict() if POOLERS not in key}, name)
+    check_finite(loaded.model, name)
     return loaded.model, extractor
 
 
@@ -221,7 +227,7 @@ def _image_extractor(
 ) -> SpectrogramImageExtractor:
     """A checkpoint's spectrogram settings; for an image model from elsewhere, new ones of its image size."""
     known = [one.name for one in fields(SpectrogramImageExtractor)]
-    check_keys(overrides, known, where="feature_extractor", of="the spectrogram image")
+    check_keys(overrides, known, where="feature_extractor", of="a spectrogram image")
     if SpectrogramImageExtractor.is_in(folder):
         return SpectrogramImageExtractor.from_pretrained(folder, **overrides)
     size = getattr(config, "image_size", None) or 224
