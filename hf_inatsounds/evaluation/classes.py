@@ -36,7 +36,7 @@ def fit_classes(classifier: Classifier, label_space: LabelSpace, needed: Sequenc
         raise CheckpointError(
             "the checkpoint's classes are not the dataset's", where=classifier.folder or "checkpoint",
             found=f"{len(theirs)} classes" + (f", among them {', '.join(map(repr, foreign[:3]))}" if foreign else ""),
-            expected=f"{', '.join(map(repr, lacking[:3]))}{more}, too",
+            expected=f"classes named {', '.join(map(repr, lacking[:3]))}{more}",
             fix="Without label_space.json they are matched by scientific name, as id2label in config.json has it.",
         )  # fmt: skip
     reorder_head(classifier.model, columns, label_space.species)
