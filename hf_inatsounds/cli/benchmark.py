@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import SuiteError
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
     parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals, 0 for none (default: 200)")
     parser.add_argument("--cache", help="folder of cached embeddings (default: in the user's cache)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -68,6 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
         stride_s=arguments.stride,
         bootstrap=arguments.bootstrap,
         cache=arguments.cache,
+        device=arguments.device,
+        dtype=arguments.dtype,
     )
     suite = load_suite(arguments.suite, arguments.data, arguments.subset)
     out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.suite, options.protocol,

@@ -61,6 +61,8 @@ class Options:
     stride_s: float | None = None
     bootstrap: int = 200
     cache: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -112,7 +114,7 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
         if options.random_init is not None:
             raise SuiteError("a preset starts from random weights", where="--random-init", fix="Give --seed instead.")
         return None, model
-    embedder = load_embedder(model, random_init=options.random_init)
+    embedder = load_embedder(model, random_init=options.random_init, device=options.device, dtype=options.dtype)
     if options.window_s is not None or options.stride_s is not None:
         embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
     if options.protocol == "fine-tune" and options.random_init is not None:

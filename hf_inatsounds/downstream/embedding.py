@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from hf_inatsounds import __version__
 from hf_inatsounds.audio import Waveform
 from hf_inatsounds.checkpoints import checkpoint_folder
+from hf_inatsounds.devices import choose_device, choose_dtype, dtype_name, precision
 from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import frontend_for
@@ -78,14 +79,23 @@ class Embedder:
         return self._forward(windows, kind)
 
 
-def load_embedder(checkpoint: str, *, random_init: int | None = None) -> Embedder:
+def load_embedder(
+    checkpoint: str,
+    *,
+    random_init: int | None = None,
+    device: str | torch.device | None = None,
+    dtype: str = "float32",
+) -> Embedder:
     """An embedder from a folder or the Hub.
 
     Args:
         checkpoint: one of ours, or any audio model that transformers' Auto classes read.
         random_init: draw all weights anew with this seed, for comparison.
+        device: as ``load_classifier`` takes it.
+        dtype: as ``load_classifier`` takes it.
 
     Raises:
+        InatSoundsError: if there is no such device or precision.
         CheckpointError: if it is missing or unusable.
     """
     folder = checkpoint_folder(checkpoint)
@@ -95,7 +105,7 @@ def load_embedder(checkpoint: str, *, random_init: int | None = None) -> Embedde
         raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
     if architecture.endswith(HEADS):
         try:
-            classifier = load_classifier(folder)
+            classifier = load_classifier(folder, device=device, dtype=dtype)
         except CheckpointError as error:
             if not str(error).startswith("no frontend"):
                 raise
@@ -103,7 +113,7 @@ def load_embedder(checkpoint: str, *, random_init: int | None = None) -> Embedde
             if random_init is not None:
                 reinitialise(classifier, random_init)
             return embedder_of(classifier, checkpoint)
-    return _encoder(checkpoint, str(folder), random_init)
+    return _encoder(checkpoint, str(folder), random_init, choose_device(device), choose_dtype(dtype))
 
 
 def embedder_of(classifier: Classifier, name: str) -> Embedder:
@@ -114,7 +124,7 @@ def embedder_of(classifier: Classifier, name: str) -> Embedder:
             return _last_states(classifier, windows)
         return classifier.logits(windows) if kind == "logits" else classifier.embed(windows)
 
-    facts = _facts(classifier.model, classifier.feature_extractor)
+    facts = _facts(classifier.model, classifier.feature_extractor, classifier.dtype)
     return Embedder(name, classifier.window, classifier.sampling_rate, classifier, *facts, forward)
 
 
@@ -123,23 +133,23 @@ def _last_states(classifier: Classifier, windows: Sequence[Waveform]) -> Array:
     """(W, TOKENS, D): the last hidden states, one window a pass, since padding would be among the means."""
     out = []
     for window in windows:
-        waveforms, lengths = pad_batch([window], minimum_samples(classifier.model.config))
-        device = classifier.model.device
-        inputs = classifier.frontend.model_inputs(waveforms.to(device), lengths.to(device))
-        outputs = classifier.model(**inputs, output_hidden_states=True)
+        inputs = classifier.inputs(*pad_batch([window], minimum_samples(classifier.model.config)))
+        outputs = classifier.forward(**inputs, output_hidden_states=True)
         states = outputs.hidden_states if outputs.get("hidden_states") is not None else outputs.encoder_hidden_states
         out.append(_tokens(_sequence(states[-1])))
     return np.concatenate(out)
 
 
-def _encoder(checkpoint: str, folder: str, random_init: int | None) -> Embedder:
+def _encoder(
+    checkpoint: str, folder: str, random_init: int | None, device: torch.device, dtype: torch.dtype
+) -> Embedder:
     """A model without our kind of head: the mean of its last hidden states, window by window."""
     try:
         extractor = AutoFeatureExtractor.from_pretrained(folder)
         model = AutoModel.from_pretrained(folder, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model.to(device).eval()
     if random_init is not None:
         model = redrawn(model, random_init)
     rate = int(extractor.sampling_rate)
@@ -157,14 +167,15 @@ def _encoder(checkpoint: str, folder: str, random_init: int | None) -> Embedder:
 
     def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
         try:
-            return np.concatenate([one(window, kind) for window in windows])
+            with precision(device, dtype):
+                return np.concatenate([one(window, kind) for window in windows])
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 "a model that gives no embeddings of audio", where=checkpoint,
                 found=f"{type(model).__name__}: {type(error).__name__}: {error}",
             ) from error  # fmt: skip
 
-    return Embedder(checkpoint, WindowSpec(5.0, 5.0), rate, None, *_facts(model, extractor), forward)
+    return Embedder(checkpoint, WindowSpec(5.0, 5.0), rate, None, *_facts(model, extractor, dtype), forward)
 
 
 def _inputs(extractor: Any, model: Any, rate: int) -> Callable[[Waveform], Any]:
@@ -204,15 +215,16 @@ def _tokens(hidden: torch.Tensor) -> Array:
     return np.asarray(pooled.transpose(1, 2).cpu().numpy())
 
 
-def _facts(model: Any, extractor: Any) -> tuple[str, int, bool]:
+def _facts(model: Any, extractor: Any, dtype: torch.dtype) -> tuple[str, int, bool]:
     """Digest, number of weights, whether it is on a GPU."""
     size = sum(weights.numel() for weights in model.parameters())
-    return _digest(model, extractor), size, model.device.type == "cuda"
+    return _digest(model, extractor, dtype), size, model.device.type != "cpu"
 
 
-def _digest(model: Any, extractor: Any) -> str:
+def _digest(model: Any, extractor: Any, dtype: torch.dtype) -> str:
     """SHA-256 of everything that an embedding depends on but the audio and the window."""
-    total = hashlib.sha256(f"{VERSION} {__version__} {type(model).__name__}".encode())
+    computed = "" if dtype == torch.float32 else f" {dtype_name(dtype)}"
+    total = hashlib.sha256(f"{VERSION} {__version__} {type(model).__name__}{computed}".encode())
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
     values = extractor.to_dict() if hasattr(extractor, "to_dict") else {"extractor": repr(extractor)}
     for text in (config, {key: value for key, value in values.items() if not key.startswith("_")}):
