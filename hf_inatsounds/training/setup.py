@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,8 +12,7 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.augmentation import BatchAugmentation, WaveformAugmentation, parse_chain
-from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
+from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.devices import DTYPES, frontend_device
 from hf_inatsounds.errors import RecipeError
@@ -24,12 +22,14 @@ from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import Resample, resamples_in_batch
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.augmenting import batch_augmentation, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
 from hf_inatsounds.training.neighbours import NeighbourValidator
+from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rows import IndexedRows
 from hf_inatsounds.training.side_by_side import share_batch_norms, skips_layers
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
@@ -114,7 +114,7 @@ class Setup:
         return CropCollator(
             size_s=recipe.window_s,
             sampling_rate=self.crop_rate,
-            augmentation=_waveform_augmentation(recipe),
+            augmentation=waveform_augmentation(recipe),
             minimum_samples=math.ceil(
                 minimum_samples(self.classifier.model.config) * self.crop_rate / self.classifier.sampling_rate
             ),
@@ -125,17 +125,7 @@ class Setup:
 
     def augmentation(self) -> BatchAugmentation:
         """What is done to a batch on the device."""
-        recipe = self.recipe
-        return BatchAugmentation(
-            recipe.frequency_masks,
-            recipe.frequency_mask_bins,
-            recipe.time_masks,
-            recipe.time_mask_frames,
-            recipe.mixup,
-            recipe.mixup_alpha,
-            cast(MixupLevel, recipe.mixup_level),
-            cast(MixupTargets, recipe.mixup_targets),
-        )
+        return batch_augmentation(self.recipe)
 
     def trainer(self) -> CropTrainer:
         """The Trainer, when all processes have come so far; from here on each draws its own dropout."""
@@ -196,39 +186,10 @@ def set_up(recipe: Recipe) -> Setup:
     return Setup(recipe, state, info, validation, classifier)
 
 
-def precision_name(recipe: Recipe) -> str:
-    """What a recipe computes forward passes in."""
-    return "bfloat16" if recipe.bf16 else "float16" if recipe.fp16 else "float32"
-
-
-def check_precision(recipe: Recipe) -> None:
-    """The recipe decides on precision; accelerate's own setting may agree or be silent.
-
-    Raises:
-        RecipeError: if accelerate's config or command line asks for another one.
-    """
-    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    own = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}[precision_name(recipe)]
-    if launcher not in ("no", own):
-        key = launcher if launcher in ("bf16", "fp16") else "bf16"
-        raise RecipeError(
-            "accelerate and the recipe ask for different precisions", where="mixed_precision", found=launcher,
-            expected=f"{own}, as the recipe's bf16 and fp16 say",
-            fix=f"Give --{key} true, or set mixed_precision: 'no' in accelerate's config: the recipe decides.",
-        )  # fmt: skip
-
-
 def _by_number(info: SplitInfo) -> IndexedRows:
     source, index = Source.parse(info.source).root, Source.parse(info.index).root
     builder = INatSounds(config_name=info.name, source=source, splits=(info.split,), index=index)
     return IndexedRows(builder.recordings(info.split))
-
-
-def _waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
-    """What the recipe says, its transforms made once, so that a mistake in them is told before anything is read."""
-    chain = parse_chain(recipe.waveform_augmentation)
-    chain.check()
-    return WaveformAugmentation(recipe.gain_db, recipe.noise, recipe.pitch, recipe.shorten, chain)
 
 
 def training_arguments(setup: Setup) -> TrainingArguments:

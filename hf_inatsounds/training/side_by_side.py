@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.finetuning import body_layers
@@ -43,6 +42,22 @@ def share_batch_norms(model: nn.Module) -> int:
     return shared
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes: what each one's loss takes from it, its gradient gives to all."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        summed = values.clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        summed = gradients[0].clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """A batch norm whose mean and variance are those of all processes' examples; weights and buffers have their names.
 
@@ -65,7 +80,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         own = torch.cat([n_values, mean, variance * n_values])
         rows = torch.zeros(number, len(own), device=own.device, dtype=own.dtype)
         rows = rows.index_copy(0, torch.tensor([process], device=own.device), own[None])
-        rows = all_reduce(rows)  # type: ignore[no-untyped-call]  # torch has not typed it
+        rows = _Sum.apply(rows)  # type: ignore[no-untyped-call]  # torch has not typed it
         counts, means, squares = rows[:, :1], rows[:, 1 : 1 + len(mean)], rows[:, 1 + len(mean) :]
         total = counts.sum()
         mean = (counts * means).sum(0) / total
