@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from hf_inatsounds.errors import EndedElsewhere, InatSoundsError
+from hf_inatsounds.errors import InatSoundsError
 
 TOLD = "hf_inatsounds/told"
 """Key of the group's store: whether a process has said why all of them end."""
@@ -57,8 +57,9 @@ def is_first_to_tell() -> bool:
 
 
 def leave(code: int) -> None:
-    """End a failed process that has others beside it at once: its group's threads would abort an orderly end."""
-    if code and beside():
+    """End a process that failed as a member of a group at once: the group's threads would abort an orderly end."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if code and distributed is not None and distributed.is_available() and distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -67,17 +68,46 @@ def leave(code: int) -> None:
 def run_processes(words: Sequence[str], count: int) -> int:
     """Run ``hf-inatsounds WORDS`` in ``count`` processes of this machine that form a group.
 
+    SIGINT and SIGTERM are passed on, once.
+
     Args:
         words: the command line without the program.
         count: processes.
 
     Returns:
-        0 when all have ended well.
+        The exit code: 0 when all have ended well, else that of one that failed and has said why.
 
     Raises:
-        EndedElsewhere: if one failed, and has said so.
         InatSoundsError: if one was killed, with its number and the signal.
+        KeyboardInterrupt: on SIGINT, when all have ended.
     """
+    told: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: told.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+    processes = _start(words, count)
+    try:
+        while (failed := _first_failure(processes)) is None and not told:
+            if all(one.poll() == 0 for one in processes):
+                return 0
+            time.sleep(0.1)
+        _end(processes, told[0] if told else signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        if told[0] == signal.SIGINT:
+            raise KeyboardInterrupt
+        return 128 + told[0]
+    rank, code = failed or (0, 1)
+    if code > 0:
+        return code
+    raise InatSoundsError(
+        f"process {rank} of {count} was killed by {signal.Signals(-code).name} (signal {-code})", where="--processes",
+        fix="The others were ended. Was memory short? A run goes on from its last checkpoint with --resume.",
+    )  # fmt: skip
+
+
+def _start(words: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
+    """The processes, each told its number and where all meet; a terminal's Ctrl-C reaches the launcher alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -85,27 +115,12 @@ def run_processes(words: Sequence[str], count: int) -> int:
     shared = {"OMP_NUM_THREADS": threads, **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), OWN_LAUNCHER: "1"}
     command = [sys.executable, "-m", "hf_inatsounds.cli.main", *words]
-    processes = [
-        subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})  # noqa: S603  # our own
+    return [
+        subprocess.Popen(  # noqa: S603  # our own command line
+            command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, start_new_session=True
+        )
         for rank in range(count)
     ]
-    try:
-        while (failed := _first_failure(processes)) is None:
-            if all(one.poll() == 0 for one in processes):
-                return 0
-            time.sleep(0.1)
-    except KeyboardInterrupt:
-        _end(processes, signal.SIGINT)
-        raise
-    _end(processes, signal.SIGTERM)
-    rank, code = failed
-    if code > 0:
-        raise EndedElsewhere(f"process {rank} failed")
-    name = signal.Signals(-code).name
-    raise InatSoundsError(
-        f"process {rank} of {count} was killed by {name} (signal {-code})", where="--processes",
-        fix="The others were ended. Was memory short? A run goes on from its last checkpoint with --resume.",
-    )  # fmt: skip
 
 
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int] | None:
@@ -114,7 +129,7 @@ def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[int, i
     return min(failed, key=lambda one: one[1]) if failed else None
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]], how: signal.Signals) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]], how: int) -> None:
     """Ask those that still run to end, and end them when they do not."""
     for one in processes:
         if one.poll() is None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hf_inatsounds import __version__
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError
-from hf_inatsounds.launching import is_first_to_tell, leave
+from hf_inatsounds.launching import beside, is_first_to_tell, leave
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
@@ -79,7 +79,8 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
+        if not beside():  # a launcher says so itself
+            print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
         return 130
 
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
@@ -54,16 +54,15 @@ def run(arguments: argparse.Namespace) -> None:
     as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
     if arguments.dry_run or "dry-run" in flags:
         _dry_run(recipe, as_json)
-        return
+        return 0
     if count > 1:
-        run_processes(_command(arguments, words), count)
-        return
+        return run_processes(_command(arguments, words), count)
     from hf_inatsounds.reports import summarise
     from hf_inatsounds.training.run import train
 
     found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
     if not found["main_process"]:
-        return
+        return 0
     best, final = found["best"], found["final"]
     reached = (
         f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
@@ -84,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         found["pushed"] = _push(recipe, quiet)
         lines[-1] = f"pushed: {found['pushed']}"
     show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
+    return 0
 
 
 def _evaluated(recipe: Recipe) -> str:

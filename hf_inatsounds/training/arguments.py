@@ -93,7 +93,7 @@ class Recipe:
         gradient_checkpointing: activations are computed twice rather than kept: less memory, a third more time.
         torch_compile: whether the model is compiled.
         device: "auto", or "cuda", "xpu", "mps", "cpu".
-        ddp_timeout: seconds that processes wait for each other before the run ends.
+        ddp_timeout: seconds that processes wait for each other's gradients before the run ends.
         seed: of everything that is drawn.
         max_unusable_share: fail when more recordings than this share cannot be decoded.
         report_to: trackers, "none" or some of tensorboard, trackio, wandb, with commas between.

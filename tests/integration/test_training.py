@@ -159,9 +159,7 @@ def test_the_share_of_few_recordings_is_looked_at_when_an_epoch_ends(tmp_path, e
     source = write_source(tmp_path / "source", change=spoil)
     expected = f"found {12 // every} of the first 12; expected at most {share:.0%}"
     with pytest.raises(AudioError, match=expected):
-        train(
-            recipe(source, tmp_path / "run", max_unusable_share=share, validation_split="none", epochs=1), quiet=True
-        )
+        train(recipe(source, tmp_path / "run", max_unusable_share=share, validation_split="none", epochs=1), quiet=True)
     assert not (tmp_path / "run" / "train.json").exists()
 
 
