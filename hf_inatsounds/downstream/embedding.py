@@ -159,16 +159,18 @@ def _encoder(
     def one(window: Waveform, kind: Kind) -> Array:
         inputs = {key: value.to(model.device) for key, value in inputs_of(window).items()}
         if kind == "pooled" and hasattr(model, "get_audio_features"):  # CLAP and its like
-            found = model.get_audio_features(**inputs)
+            with precision(device, dtype):
+                found = model.get_audio_features(**inputs)
             return np.asarray(getattr(found, "pooler_output", found).float().cpu().numpy())
         encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "audio_model", model)
-        hidden = _heard(_sequence(encoder(**inputs).last_hidden_state), len(window), extractor)
+        with precision(device, dtype):
+            states = encoder(**inputs).last_hidden_state.float()
+        hidden = _heard(_sequence(states), len(window), extractor)
         return hidden.mean(1).float().cpu().numpy() if kind == "pooled" else _tokens(hidden)
 
     def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
         try:
-            with precision(device, dtype):
-                return np.concatenate([one(window, kind) for window in windows])
+            return np.concatenate([one(window, kind) for window in windows])
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 "a model that gives no embeddings of audio", where=checkpoint,

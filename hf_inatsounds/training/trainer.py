@@ -103,7 +103,7 @@ class CropTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """The process's own batches; not accelerate's, whose processes repeat recordings to fill the last one."""
-        pin_memory = self.args.device.type != "cpu"
+        pin_memory = self.args.device.type in ("cuda", "xpu")
         return crop_loader(self.batches, self.collator, workers=self.recipe.workers, pin_memory=pin_memory)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
