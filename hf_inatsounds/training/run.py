@@ -18,9 +18,10 @@ from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.checkpoints import checkpoint_to_resume
 from hf_inatsounds.training.course import Course
 from hf_inatsounds.training.failures import failures_named, refusals_named
+from hf_inatsounds.training.learning import start_of
 from hf_inatsounds.training.precision import precision_name
 from hf_inatsounds.training.records import check_resumable, check_trackers, write_end, write_start
-from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
+from hf_inatsounds.training.setup import Setup, set_up, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 

@@ -17,7 +17,6 @@ from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.devices import DTYPES, frontend_device
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
-from hf_inatsounds.heads import has_projection
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import Resample, resamples_in_batch
@@ -28,7 +27,7 @@ from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
-from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
+from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict, start_of
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rows import IndexedRows
@@ -243,14 +242,6 @@ def training_arguments(setup: Setup) -> TrainingArguments:
 
 def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
-
-
-def start_of(classifier: Classifier) -> dict[str, Any] | None:
-    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
-    start = classifier.start
-    if start is None or has_projection(classifier.model):
-        return None
-    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
 
 
 def summary(setup: Setup) -> dict[str, Any]:
