@@ -6,7 +6,7 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
   hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume
+  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume auto
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
       train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
@@ -30,7 +30,10 @@ _FLAGS = ("json", "quiet", "resume", "dry-run")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("recipe", help="YAML file; train/recipes has some")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the run folder's last checkpoint; --resume auto begins where there is none",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print what the run would do; nothing is written")
     parser.add_argument(
         "keys",
@@ -44,7 +47,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
-    flags, keys = split_flags(arguments.keys)
+    words, resume = arguments.keys, arguments.resume
+    if resume and arguments.recipe == "auto" and words and not words[0].startswith("-"):  # --resume auto RECIPE.yaml
+        arguments.recipe, words, resume = words[0], words[1:], "auto"
+    flags, keys = split_flags(words)
     recipe = read_recipe(arguments.recipe, keys)
     hush_libraries()
     as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
@@ -52,19 +58,21 @@ def run(arguments: argparse.Namespace) -> None:
         _dry_run(recipe, as_json)
         return
     from hf_inatsounds.reports import summarise
+    from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
+    resume = "auto" if "resume-auto" in flags else resume or "resume" in flags
+    found = train(recipe, resume=resume, quiet=quiet)
     if not found["main_process"]:
         return
     best, final = found["best"], found["final"]
-    reached = (
-        f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
-        if best
-        else "no validation"
-    )
+    reached = "no validation"
+    if best:
+        reached = f"best validation {recipe.validated_by} {shown(best['map'])} after epoch {best['epoch']:g}"
+    elif found["history"]:
+        reached = f"validation {recipe.validated_by} undefined, the last weights kept"
     if best and final and final["map"] != best["map"]:
-        reached += f", {final['map']:.3f} on the full split"
+        reached += f", {shown(final['map'])} on the full split"
     following = f"evaluate {recipe.out} --source {recipe.source} --split {_evaluated(recipe)}"
     if recipe.objective == "contrastive":
         following = f"train RECIPE.yaml --model {recipe.out} --source {recipe.source} --out FINE_TUNED"
@@ -122,7 +130,7 @@ def _push(recipe: Recipe, quiet: bool) -> str:
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
-    """Flags without a value (json, quiet, resume, dry-run) and recipe keys with one.
+    """Flags without a value (json, quiet, resume, dry-run; "resume-auto" of --resume auto) and recipe keys with one.
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})
@@ -140,6 +148,10 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
         if not word.startswith("--"):
             raise RecipeError("not a flag", where="command line", found=repr(word), expected="--key value")
         key, given, value = word[2:].partition("=")
+        if key == "resume" and ([value] if given else waiting[:1]) == ["auto"]:
+            waiting = waiting if given else waiting[1:]
+            flags.add("resume-auto")
+            continue
         if key in _FLAGS and not given:
             flags.add(key)
             continue
