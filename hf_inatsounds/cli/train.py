@@ -47,9 +47,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
-    words, resume = arguments.keys, arguments.resume
-    if resume and arguments.recipe == "auto" and words and not words[0].startswith("-"):  # --resume auto RECIPE.yaml
-        arguments.recipe, words, resume = words[0], words[1:], "auto"
+    words, auto = arguments.keys, False
+    if (
+        arguments.resume and arguments.recipe == "auto" and words and not words[0].startswith("-")
+    ):  # --resume auto RECIPE.yaml
+        arguments.recipe, words, auto = words[0], words[1:], True
     flags, keys = split_flags(words)
     recipe = read_recipe(arguments.recipe, keys)
     hush_libraries()
@@ -61,8 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    resume = "auto" if "resume-auto" in flags else resume or "resume" in flags
-    found = train(recipe, resume=resume, quiet=quiet)
+    asked = arguments.resume or "resume" in flags
+    found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
     if not found["main_process"]:
         return
     best, final = found["best"], found["final"]

@@ -156,7 +156,7 @@ def test_another_recipe_is_not_resumed(tiny, tmp_path, monkeypatch):
     for changes, key in (
         ({"learning_rate": 0.1}, r"learning_rate: found 0\.1; expected 0\.003"),
         ({"batch_size": 4}, r"batch_size × gradient_accumulation_steps: found 4; expected 8"),
-        ({"validation_recordings": 2}, "validation_recordings"),
+        ({"validation_split": "validation"}, "validation_split"),
     ):
         with pytest.raises(RecipeError, match="the recipe that it began with: " + key):
             train(small_recipe(tiny, tmp_path, **{**settings, **changes}), resume=True, quiet=True)
