@@ -4,7 +4,7 @@
 ``arguments`` of ``train`` and a number of ``processes``; what is done to it on the way:
 
 - ``signal_at``: [rank, step, name of the signal]: this rank gets it at the beginning of that step's first pass;
-  with ``twice`` it gets another one.
+  with ``twice`` it gets another one, and with ``group`` its loader's workers get it too.
 - ``kill_at``: SIGKILL at the so manieth change that the main process makes to the file system.
 - ``log``: a folder to which each rank writes the recordings that count, a line a step.
 
@@ -75,13 +75,16 @@ def _train(job: dict[str, Any], rank: int) -> int:
     from hf_inatsounds.cli.main import main
     from hf_inatsounds.training.trainer import CropTrainer
 
+    if job.get("group"):
+        os.setpgrp()  # of its own, apart from who asked
     original, passes = CropTrainer.compute_loss, {"step": -1}
 
     def watched(self: Any, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         step = self.state.global_step + 1
         if step != passes["step"] and job.get("signal_at", [None])[:2] == [rank, step]:
             for _ in range(2 if job.get("twice") else 1):
-                os.kill(os.getpid(), signal.Signals[job["signal_at"][2]])
+                send, to = (os.killpg, os.getpgrp()) if job.get("group") else (os.kill, os.getpid())
+                send(to, signal.Signals[job["signal_at"][2]])
         passes["step"] = step
         if "log" in job:
             a_row = len(inputs["weights"]) // len(inputs["inspections"])

@@ -155,10 +155,14 @@ def test_a_signal_in_a_validation_ends_at_once_and_the_validation_is_made_up_for
         assert equal(tmp_path / "whole", tmp_path / str(epoch))
 
 
-def test_a_second_signal_ends_the_process_at_once(tiny, tmp_path):
+def test_a_second_signal_ends_at_once_and_one_to_the_whole_group_spares_the_workers(tiny, tmp_path):
+    """As a scheduler's time limit and a terminal send it: to the main process and its loader's workers alike."""
     recipe = written(tmp_path, "run", tiny, epochs=2, batch_size=4)
-    jobs = [{"arguments": [recipe, "--quiet"], "signal_at": [0, 2, "SIGTERM"], "twice": True},
-            {"arguments": [recipe, "--resume", "auto", "--quiet"]}]  # fmt: skip
-    first, second = run_jobs(jobs)
-    assert first["codes"] == [-signal.SIGTERM], first["said"]
-    assert second["codes"] == [0], second["said"]
+    told = {"signal_at": [0, 2, "SIGTERM"], "arguments": [recipe, "--quiet"]}
+    in_a_group = {**told, "arguments": [recipe, "--workers", "2", "--resume", "auto", "--quiet"], "group": True}
+    jobs = [{**told, "twice": True}, in_a_group, {"arguments": [recipe, "--resume", "--quiet"]}]
+    twice, group, then = run_jobs(jobs)
+    assert twice["codes"] == [-signal.SIGTERM], twice["said"]
+    assert group["codes"] == [143], group["said"]
+    assert "checkpoint-2 with --resume" in group["said"]
+    assert then["codes"] == [0], then["said"]
