@@ -109,10 +109,10 @@ def _owned(setup: Setup, resume: Resume) -> Iterator[tuple[Start, Callable[[], N
                 said[0] = plan_start(out, resume)
                 if not said[0].checkpoint:
                     folder.clear()
-            except InatSoundsError as error:
+            except (InatSoundsError, OSError) as error:
                 said[0] = error
         broadcast_object_list(said)
-        if isinstance(said[0], InatSoundsError):
+        if isinstance(said[0], Exception):
             raise said[0]
         yield said[0], folder.check if folder else _nothing
 

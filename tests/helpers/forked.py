@@ -5,7 +5,8 @@
 
 - ``signal_at``: [rank, step, name of the signal]: this rank gets it at the beginning of that step's first pass;
   with ``twice`` it gets another one, and with ``group`` its loader's workers get it too.
-- ``kill_at``: SIGKILL at the so manieth change that the main process makes to the file system.
+- ``kill_at``: SIGKILL at so large a share of the changes that an undisturbed run makes to its folder (``within``), as
+  they were counted in the last job that had ``kill_at`` 0.
 - ``log``: a folder to which each rank writes the recordings that count, a line a step.
 
 For each job it prints a line of JSON: the processes' exit codes (minus the signal's number where one ended it) and
@@ -95,23 +96,25 @@ def _train(job: dict[str, Any], rank: int) -> int:
         return original(self, model, inputs, *arguments, **options)
 
     CropTrainer.compute_loss = watched  # type: ignore[method-assign]
+    made = {"n": 0}
     if "kill_at" in job and rank == 0:
-        _kill_at(job["kill_at"], job["within"])
+        _kill_at(max(round(job["kill_at"] * job["changes"]), 1) if job["kill_at"] else 0, job["within"], made)
     try:
         return main(["train", *job["arguments"]])
     except SystemExit as end:
         return int(end.code or 0)
+    finally:
+        print(f"changes: {made['n']}", file=sys.stderr)
 
 
-def _kill_at(change: int, within: str) -> None:
-    """End the process before its so manieth change within a folder."""
+def _kill_at(change: int, within: str, made: dict[str, int]) -> None:
+    """End the process before its so manieth change within a folder; 0 for never."""
     import torch
-
-    made = {"n": 0}
 
     def counted(function: Any, place: int) -> Any:
         def called(*arguments: Any, **options: Any) -> Any:
-            if str(arguments[place]).startswith(within):
+            changed = str(arguments[place])
+            if changed.startswith(within) and not changed.endswith(".owner.json"):  # written as time passes
                 made["n"] += 1
                 if made["n"] == change:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -128,5 +131,9 @@ def _kill_at(change: int, within: str) -> None:
 if __name__ == "__main__":
     import hf_inatsounds.training.run  # noqa: F401  # what the forked processes would each import
 
+    changes = 0
     for one in json.load(sys.stdin):
-        print(json.dumps(_do(one)), flush=True)
+        done = _do({**one, "changes": changes})
+        if one.get("kill_at") == 0:
+            changes = int(done["said"].rsplit("changes: ", 1)[1])
+        print(json.dumps(done), flush=True)
