@@ -197,6 +197,8 @@ def training_report(run: dict[str, Any]) -> str:
         f"{run['seconds'] / 60:.1f} minutes in {run['processes']} process(es).",
         "",
     ]
+    if run.get("start"):
+        lines += [f"From the checkpoint: {run['start']['told']}.", ""]
     if run["history"]:
         name = "nearest-neighbour mAP" if run["objective"] == "contrastive" else "mAP"
         told = f"The validation {name} is undefined; the checkpoint is the last one."

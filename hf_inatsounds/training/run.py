@@ -24,7 +24,7 @@ from hf_inatsounds.training.failures import failures_named, refusals_named
 from hf_inatsounds.training.interruption import Interruption, Stop
 from hf_inatsounds.training.ownership import Resume, RunFolder, Start, plan_start
 from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
-from hf_inatsounds.training.setup import Setup, set_up, summary
+from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 
@@ -76,6 +76,8 @@ def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: 
     course = Course(recipe, trainer.batches, trainer.average, interruption, quiet=quiet or not main)
     trainer.add_callback(course)
     if main:
+        if told := start_of(setup.classifier):
+            note(f"{recipe.model}: {told['told']}", quiet=quiet)
         write_start(recipe, setup.splits, setup.state.num_processes, run=start.run)
     with _stops_named(out, main=main), failures_named(out, workers=recipe.workers), interruption.watched():
         trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)

@@ -18,6 +18,7 @@ from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
 from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
+from hf_inatsounds.heads import has_projection
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import Resample, resamples_in_batch
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
@@ -45,8 +46,7 @@ class Setup:
         info: the split that is trained on.
         validation: the split that is validated on; None for none.
         classifier: what is trained.
-        step_recordings: recordings of an optimiser step, all processes together; 0 for what the recipe and the number
-            of processes make. A run that is resumed keeps its own.
+        step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
     """
 
     recipe: Recipe
@@ -64,9 +64,9 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows, processes = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
-        step = self.step_recordings or rows * processes * self.recipe.gradient_accumulation_steps
-        return Part(rows, self.state.process_index, processes, step)
+        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
+        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        return Part(rows, self.state.process_index, n, step)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -177,6 +177,8 @@ def set_up(recipe: Recipe) -> Setup:
             window=WindowSpec(recipe.window_s, recipe.stride_s),
             config=recipe.config,
             feature_extractor=recipe.feature_extractor,
+            revision=recipe.revision or None,
+            subfolder=recipe.subfolder or None,
         )
         restrict(recipe, classifier.model)
     return Setup(recipe, state, info, validation, classifier)
@@ -198,7 +200,6 @@ def _waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
-    on_cpu = setup.state.device.type == "cpu"
     every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
     return TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
@@ -225,7 +226,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
-        use_cpu=on_cpu,
+        use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
         run_name=Path(recipe.out).name,
@@ -238,11 +239,20 @@ def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
 
 
+def start_of(classifier: Classifier) -> dict[str, Any] | None:
+    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
+    start = classifier.start
+    if start is None or has_projection(classifier.model):
+        return None
+    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
+
+
 def summary(setup: Setup) -> dict[str, Any]:
     """What a run is, before it has begun."""
     model, info = setup.classifier.model, setup.info
     return {
         "model": setup.recipe.model,
+        "start": start_of(setup.classifier),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         "objective": setup.recipe.objective,
