@@ -180,7 +180,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
         for what, (count, first) in met.counts.items():
             _warn(count, first, what, name)
         for kind, (count, names) in notes.odd.items():
-            _warn(count, printable(names[0]), f"members ({kind}) were passed over", name)
+            _warn(count, names[0], f"members ({kind}) were passed over", name)
         _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
 
     def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
@@ -287,10 +287,10 @@ class _Passed:
         self.counts: dict[str, tuple[int, str]] = {}
 
     def add(self, what: str, name: str) -> None:
-        count, first = self.counts.get(what, (0, printable(name)))
+        count, first = self.counts.get(what, (0, name))
         self.counts[what] = (count + 1, first)
 
 
 def _warn(count: int, first: str, what: str, where: str) -> None:
     if count:
-        logger.warning(f"{where}: {count} {what}, the first is {first}")
+        logger.warning(printable(f"{where}: {count} {what}, the first is {first}"))

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from hf_inatsounds import __version__
-from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.cli.output import never_fail_to_print
+from hf_inatsounds.errors import InatSoundsError, printable
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    never_fail_to_print()
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        print(f"hf-inatsounds {arguments.command}: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)

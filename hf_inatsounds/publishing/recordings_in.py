@@ -11,7 +11,7 @@ from hf_inatsounds.archives.seek_index import has_index
 from hf_inatsounds.archives.seekable import spans_of
 from hf_inatsounds.archives.tar_walk import Member, require_size
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.recordings import open_indexed
+from hf_inatsounds.recordings import open_indexed, require_complete
 from hf_inatsounds.schema import STEMS
 
 MAX_RECORDING_BYTES = 256 << 20
@@ -76,5 +76,7 @@ def _by_index(source: Source, split: str, left: set[str], location: Source) -> I
     members = spans_of(archive.index.members)
     for span in members:  # the same refusal as in reading forward
         require_size(Member(span.name, span.size), archive.where, MAX_RECORDING_BYTES)
+    wanted = len(left)
     spans = [span for span in members if _first(left, span.name)]
+    require_complete(archive, len(left), wanted)
     yield from zip((span.name for span in spans), archive.read_in_order(spans), strict=True)

@@ -313,14 +313,13 @@ def test_an_archive_of_several_gzip_members_is_indexed(noise, tmp_path, rows):
     assert sorted(ids(loaded.shuffle(seed=0))) == list(range(N))
 
 
-@pytest.mark.parametrize("spoil", ["truncated", "flipped", "not gzip", "garbage behind"])
+@pytest.mark.parametrize("spoil", ["truncated", "flipped", "not gzip"])
 def test_damaged_archives_are_named(noise, tmp_path, spoil):
     content = (noise / "train.tar.gz").read_bytes()
     changed = {
         "truncated": content[:-100_000],
         "flipped": content[:9_000_000] + bytes(8) + content[9_000_008:],
         "not gzip": b"nothing of the kind" * 1000,
-        "garbage behind": content + b"garbage" * 100,
     }[spoil]
     (tmp_path / "train.tar.gz").write_bytes(changed)
     with pytest.raises(SourceError, match=r"damaged archive: .*train\.tar\.gz"):
