@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import datasets
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
 from hf_inatsounds.archives.fetch import Source, is_hub_id
-from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.decoding import encoded_where_undecodable
 from hf_inatsounds.errors import InatSoundsError, SourceError, printable
@@ -170,13 +170,12 @@ class INatSounds(datasets.ArrowBasedBuilder):
 
         notes = PassNotes()
 
-        def found(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-            for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted, notes=notes):
+        def found() -> Iterator[tuple[int, bytes]]:
+            for member, content in iterate_archive(self._source, name, wanted=wanted, notes=notes):
                 left.discard(member)
                 yield index[member], content
 
-        with self._source.open(name) as stream:
-            yield from tables_of(rows, found(stream))
+        yield from tables_of(rows, found())
         for what, (count, first) in met.counts.items():
             _warn(count, first, what, name)
         for kind, (count, names) in notes.odd.items():
@@ -185,9 +184,13 @@ class INatSounds(datasets.ArrowBasedBuilder):
 
     def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
         missing: list[str] = []
+        outside: list[str] = []
 
         def found() -> Iterator[tuple[int, bytes]]:
             for i, file_name in enumerate(rows["file_name"].to_pylist()):
+                if self._source.leads_out(file_name):
+                    outside.append(file_name)
+                    continue
                 try:
                     yield i, Path(self._source.path(file_name)).read_bytes()
                 except FileNotFoundError:
@@ -195,6 +198,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
 
         yield from tables_of(rows, found())
         _warn(len(missing), min(missing, default=""), "annotated recordings are not in the folder", self._source.root)
+        what = "recordings are links out of their folder and were passed over"
+        _warn(len(outside), min(outside, default=""), what, self._source.root)
 
 
 def load_dataset(

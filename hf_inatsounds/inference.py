@@ -128,7 +128,8 @@ def raven_lines(detections: Iterable[Detection]) -> Iterator[str]:
     yield "\t".join(names) + "\n"
     for number, one in enumerate(detections, start=1):
         times = f"{one.start_s:.3f}\t{one.end_s:.3f}"
-        yield f"{number}\tSpectrogram 1\t1\t{times}\t{printable(Path(one.file).name)}\t{printable(one.species)}\t{one.score:.6f}\n"
+        name, species = printable(Path(one.file).name), printable(one.species)
+        yield f"{number}\tSpectrogram 1\t1\t{times}\t{name}\t{species}\t{one.score:.6f}\n"
 
 
 def audacity_lines(detections: Iterable[Detection]) -> Iterator[str]:

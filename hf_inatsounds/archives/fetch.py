@@ -88,6 +88,11 @@ class Source:
             return reader.state() is not None
         return bool(self._filesystem().exists(self.path(name)))
 
+    def leads_out(self, file_name: str) -> bool:
+        """Whether a recording of an unpacked tree is a link to a file that is not below its split's folder."""
+        top = Path(self.root, Path(file_name).parts[0])
+        return not Path(self.root, file_name).resolve().is_relative_to(top.resolve())
+
     def open(self, name: str) -> IO[bytes]:
         """Open ``name`` for forward reading; over HTTP a cut connection goes on where it was.
 

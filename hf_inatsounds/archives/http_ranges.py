@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _ForkedError(Exception):
-    """This is another process than the one that made the request."""
+    """The request was made by another process, of which the present one was forked."""
 
 
 class HttpRanges:

@@ -36,7 +36,7 @@ def _session(url: str) -> Any:
     key = (os.getpid(), urlsplit(url).netloc)
     if key not in _sessions:
         for other in [other for other in _sessions if other[0] != key[0]]:
-            del _sessions[other]
+            _sessions.pop(other, None)  # another thread may have
         session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=POOL_CONNECTIONS)
         session.mount("http://", adapter)

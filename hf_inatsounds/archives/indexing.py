@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from hf_inatsounds.archives.compressed import Compressed, open_compressed
 from hf_inatsounds.archives.deflate import ERRORS, Inflater, Point, stream_end
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.index_checks import MEMBERS, POINTS
 from hf_inatsounds.archives.plain import CrcMismatch, Plain, Start
 from hf_inatsounds.archives.ranges import LocalRanges, open_ranges
 from hf_inatsounds.archives.sealing import digest, key_start, seal, unseal
-from hf_inatsounds.archives.index_checks import MEMBERS, POINTS
 from hf_inatsounds.archives.seek_index import EDGE_BYTES, file_names, write_manifest
+from hf_inatsounds.archives.side_by_side import side_by_side
 from hf_inatsounds.archives.tar_members import Row, read_members
 from hf_inatsounds.archives.tar_walk import DamagedError, no_files
 from hf_inatsounds.errors import SourceError
@@ -114,7 +115,9 @@ class IndexBuild:
         try:
             while not self._state.done:
                 try:
-                    self._segment()
+                    # in a thread of its own: rapidgzip waits for its threads, and they for the server, where no
+                    # interrupt is heard
+                    side_by_side(self._segment)
                 except CrcMismatch as error:
                     self._state = self._in_one_go(error)
                 except DamagedError as error:

@@ -76,7 +76,7 @@ _lock = threading.Lock()
 
 def _tell(line: str, pause_s: float) -> None:
     """A line on stderr of a wait that is worth it; once for all threads that wait at the same time."""
-    global _told_until  # noqa: PLW0603
+    global _told_until
     with _lock:
         now = time.monotonic()
         if pause_s < _WORTH_A_WORD_S or now < _told_until:
