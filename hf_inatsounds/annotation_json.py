@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.fetch import Source, held
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.progress import note
@@ -34,7 +34,7 @@ MOST = 1e12
 def annotation_file(source: Source, split: str) -> str | None:
     """Name of the split's annotation file in ``source``: packed, or unpacked; None if there is neither."""
     stem = STEMS[split]
-    return next((name for name in (f"{stem}.json.tar.gz", f"{stem}.json") if source.exists(name)), None)
+    return next(iter(held((f"{stem}.json.tar.gz", f"{stem}.json"), source.exists)), None)
 
 
 def require_annotation_file(source: Source, split: str) -> str:

@@ -6,16 +6,19 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+from hf_inatsounds.archives.http_answers import NotAllowedError
 from hf_inatsounds.archives.http_ranges import HttpRanges
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing
 from hf_inatsounds.schema import OFFICIAL_URL
+
+T = TypeVar("T")
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
@@ -162,6 +165,27 @@ class Source:
             raise SourceError(
                 "this kind of URL needs one more package", where=self.root, found=error, fix="pip install s3fs"
             ) from error
+
+
+def held(asked: Iterable[T], holds: Callable[[T], bool]) -> list[T]:
+    """Those of ``asked`` that a source holds.
+
+    A storage that may not be listed denies what is not there. So where something may be read, what is denied counts
+    as missing.
+
+    Raises:
+        NotAllowedError: if nothing may be read.
+    """
+    found, denied = [], None
+    for one in asked:
+        try:
+            if holds(one):
+                found.append(one)
+        except NotAllowedError as error:
+            denied = denied or error
+    if denied and not found:
+        raise denied
+    return found
 
 
 def _cached(reader: HttpRanges, name: str) -> Path:

@@ -42,6 +42,7 @@ class ArchiveServer(http.server.ThreadingHTTPServer):
         validators: of "etag", "modified" and "if-range", those that it knows.
         flips: bodies of archives in which a byte is still to be changed on the way, one each.
         flipped: ending of the names of which it changes a byte.
+        missing: the status of what is not there.
         query: what a URL must end with; other requests are not allowed.
         waits: values of Retry-After of the next answers, which are 429.
         before: called with (method, name, number of requests so far) before each answer.
@@ -59,7 +60,7 @@ class ArchiveServer(http.server.ThreadingHTTPServer):
         self.always = ("", "")
         self.validators = {"etag", "modified", "if-range"}
         self.flips, self.flipped = 0, ".tar.gz"
-        self.query = ""
+        self.query, self.missing = "", 404
         self.waits: list[str] = []
         self.before: Callable[[str, str, int], None] = lambda method, name, n: None
         self.hold = threading.Event()
@@ -104,7 +105,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         name = self.path.split("?")[0].lstrip("/")
         path = self.server.folder / name
         if ".." in name or not path.is_file():
-            return self._status(404)
+            return self._status(self.server.missing)
         with self.server.lock:
             n = len(self.server.log.requests)
         self.server.before(method, name, n)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.seek_index import file_names
+from hf_inatsounds.cli.main import main
 from hf_inatsounds.errors import SourceError
 from tests.helpers.archive_server import archive_server
 from tests.helpers.noise import write_noise
@@ -83,7 +83,8 @@ def test_a_file_that_is_replaced_in_mid_stream_gives_no_mixture(copied, others, 
 
         server.before = replace
         found = []
-        with pytest.raises(SourceError, match=r"replaced at the server while it was read: http.* → ") as caught:
+        replaced = pytest.raises(SourceError, match=r"replaced at the server while it was read: http.* → ")
+        with replaced as caught:
             for row in stream(server.url, way):
                 found.append(row)  # noqa: PERF402
         assert len(archive_requests(server)) <= 45  # those under way, no tries more
@@ -132,6 +133,16 @@ def test_what_may_not_be_read_is_not_called_missing(noise):
             stream(server.url, "forward")
 
 
+def test_a_storage_that_denies_what_is_not_there_is_read(noise, capsys):
+    """As S3 answers who may read and not list: 403 for the splits that are not there."""
+    with archive_server(noise) as server:
+        server.missing = 403
+        assert set(hf_inatsounds.load_dataset("all", source=server.url)) == {"train"}
+        assert main(["annotations", server.url, "--quiet"]) == 0
+        assert main(["annotations", server.url, "--split", "test", "--quiet"]) == 1
+    assert "not allowed" in capsys.readouterr().err
+
+
 def test_a_query_goes_with_every_file_and_is_never_printed(noise):
     with archive_server(noise) as server:
         server.query = "sig=abc%2F1&se=2"
@@ -178,7 +189,7 @@ def test_bytes_that_flip_each_time_end_the_stream_after_the_second(noise, way):
         rows = stream(server.url, way)
         server.log.clear()
         server.flips = 1_000_000
-        with pytest.raises(SourceError, match="not as it was indexed|damaged|does not fit"):
+        with pytest.raises(SourceError, match=r"not as it was indexed|damaged|does not fit"):
             list(rows)
         assert len(archive_requests(server)) <= (2 if way == "forward" else 60)
 
@@ -229,7 +240,7 @@ def test_a_wait_that_the_server_asks_for_is_waited(noise, form, capfd, monkeypat
 def test_a_wait_beyond_all_patience_is_told_at_once(noise):
     with archive_server(noise) as server:
         server.waits = ["86400"]
-        with pytest.raises(SourceError, match="asks for a long wait: .*status 429, [0-9,]+ s"):
+        with pytest.raises(SourceError, match=r"asks for a long wait: .*status 429, [0-9,]+ s"):
             read_annotations(Source.parse(server.url), "train")
 
 

@@ -1,7 +1,9 @@
 """Indexes whose digests are right and whose content is not: refused in a line, or read with nothing lost in silence."""
 
+import gzip
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -128,7 +130,7 @@ MANIFESTS = {
 
 
 def refused(folder):
-    with pytest.raises(SourceError, match="damaged seek index: .*train") as caught:
+    with pytest.raises(SourceError, match=r"damaged seek index: .*train") as caught:
         read_index(Source.parse(folder), "train")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1_000
@@ -178,16 +180,16 @@ def test_an_index_that_leaves_recordings_out_is_refused(made, tmp_path, kept):
 
 def test_what_the_archive_lacks_too_is_no_fault_of_the_index(made, tmp_path):
     """As in reading forward: annotations of a recording that is not there are passed over with a word."""
-    import gzip
-    import tarfile
-
     folder = tmp_path / "less"
     folder.mkdir()
     shutil.copy(made / "train.json.tar.gz", folder)
-    with tarfile.open(made / "train.tar.gz") as tar, gzip.open(folder / "train.tar.gz", "wb") as packed:
-        with tarfile.open(fileobj=packed, mode="w") as less:
-            for member in tar.getmembers()[:-7]:
-                less.addfile(member, tar.extractfile(member))
+    with (
+        tarfile.open(made / "train.tar.gz") as tar,
+        gzip.open(folder / "train.tar.gz", "wb") as packed,
+        tarfile.open(fileobj=packed, mode="w") as less,
+    ):
+        for member in tar.getmembers()[:-7]:
+            less.addfile(member, tar.extractfile(member))
     (folder / "index").mkdir()
     IndexBuild(Source.parse(folder), "train", folder / "index").run()
     forward = list(hf_inatsounds.load_dataset("all", "train", source=folder))
