@@ -48,6 +48,7 @@ class Setup:
         info: the split that is trained on.
         validation: the split that is validated on; None for none.
         classifier: what is trained.
+        step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
     """
 
     recipe: Recipe
@@ -55,6 +56,7 @@ class Setup:
     info: SplitInfo
     validation: SplitInfo | None
     classifier: Classifier
+    step_recordings: int = 0
 
     @property
     def splits(self) -> list[SplitInfo]:
@@ -64,19 +66,19 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows = self.recipe.batch_size // self.recipe.crops_per_recording
-        return Part(rows, self.state.process_index, self.state.num_processes)
+        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
+        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        return Part(rows, self.state.process_index, n, step)
 
     @property
-    def batches_an_epoch(self) -> int:
-        """Forward passes of each process."""
-        return math.ceil(len(self.info.labels) / self.part.global_size)
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return math.ceil(len(self.info.labels) / self.part.step_items)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        an_epoch = math.ceil(self.batches_an_epoch / self.recipe.gradient_accumulation_steps)
-        return self.recipe.max_steps or an_epoch * self.recipe.epochs
+        return self.recipe.max_steps or self.steps_an_epoch * self.recipe.epochs
 
     def batches(self) -> GlobalBatches:
         """Which recordings make which batch; the rows are prepared if need be."""
@@ -197,12 +199,11 @@ def _by_number(info: SplitInfo) -> IndexedRows:
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
-    on_cpu = setup.state.device.type == "cpu"
-    every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
+    every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
     arguments = TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_accumulation_steps=setup.part.passes,
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
@@ -226,7 +227,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         ddp_find_unused_parameters=skips_layers(setup.classifier.model),
         ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
         ddp_timeout=recipe.ddp_timeout,
-        use_cpu=on_cpu,
+        use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
         run_name=Path(recipe.out).name,
@@ -290,8 +291,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
             "evaluated": len(setup.info.label_space.evaluated),
             "validated": len(setup.validation.present) if setup.validation else 0,
         },
-        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
-        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
+        "examples_a_step": setup.part.step_items,
+        "steps_an_epoch": setup.steps_an_epoch,
         "steps": setup.steps,
         "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }
