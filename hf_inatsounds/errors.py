@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class InatSoundsError(Exception):
-    """Root of this package's errors; the command line prints it as one line and exits with 1.
+    """Root of this package's errors; the command line prints it as one line and exits with ``exit_code``.
 
     Args:
         what: what is wrong, in a few words.
@@ -16,6 +18,8 @@ class InatSoundsError(Exception):
     >>> print(InatSoundsError("unknown split", where="split", found="'dev'", expected="train, validation, test"))
     unknown split: split: found 'dev'; expected train, validation, test
     """
+
+    exit_code: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -91,6 +95,18 @@ class PublishError(InatSoundsError):
 
 class TrainingError(InatSoundsError):
     """A run that cannot go on: a loss that is no number, a full disk, a worker that was killed."""
+
+
+class StoppedError(TrainingError):
+    """A run that SIGTERM told to end, by a scheduler as a rule; the exit code is a shell's for that signal."""
+
+    exit_code = 143
+
+
+class InterruptedRunError(StoppedError):
+    """A run that SIGINT told to end, by Ctrl-C as a rule."""
+
+    exit_code = 130
 
 
 class SuiteError(InatSoundsError):

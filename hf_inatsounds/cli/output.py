@@ -7,10 +7,12 @@ import os
 import sys
 from typing import Any
 
+from hf_inatsounds.files import defined
+
 
 def show(value: Any, text: str, *, as_json: bool) -> None:
-    """Print ``value`` as one JSON document, or ``text`` for a person."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text, flush=True)
+    """Print ``value`` as one JSON document, undefined numbers as null, or ``text`` for a person."""
+    print(json.dumps(defined(value), ensure_ascii=False, allow_nan=False) if as_json else text, flush=True)
 
 
 def note(line: str, *, quiet: bool = False) -> None:

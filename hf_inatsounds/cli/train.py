@@ -6,7 +6,7 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
   hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume
+  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume auto
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two --processes 2
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
@@ -32,7 +32,10 @@ _FLAGS = ("json", "quiet", "resume", "dry-run")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("recipe", help="YAML file; train/recipes has some")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the run folder's last checkpoint; --resume auto begins where there is none",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print what the run would do; nothing is written")
     parser.add_argument(
         "keys",
@@ -47,7 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
-    count, words = split_processes(arguments.keys)
+    words, auto = arguments.keys, False
+    if arguments.resume and arguments.recipe == "auto" and words and not words[0].startswith("-"):
+        arguments.recipe, words, auto = words[0], words[1:], True  # --resume auto RECIPE.yaml
+    count, words = split_processes(words)
     flags, keys = split_flags(words)
     recipe = read_recipe(arguments.recipe, keys)
     hush_libraries()
@@ -56,21 +62,23 @@ def run(arguments: argparse.Namespace) -> int:
         _dry_run(recipe, as_json)
         return 0
     if count > 1:
-        return run_processes(_command(arguments, words), count)
+        return run_processes(_command(arguments, words, auto), count)
     from hf_inatsounds.reports import summarise
+    from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
+    asked = arguments.resume or "resume" in flags
+    found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
     if not found["main_process"]:
         return 0
     best, final = found["best"], found["final"]
-    reached = (
-        f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
-        if best
-        else "no validation"
-    )
+    reached = "no validation"
+    if best:
+        reached = f"best validation {recipe.validated_by} {shown(best['map'])} after epoch {best['epoch']:g}"
+    elif found["history"]:
+        reached = f"validation {recipe.validated_by} undefined, the last weights kept"
     if best and final and final["map"] != best["map"]:
-        reached += f", {final['map']:.3f} on the full split"
+        reached += f", {shown(final['map'])} on the full split"
     following = f"evaluate {recipe.out} --source {recipe.source} --split {_evaluated(recipe)}"
     if recipe.objective == "contrastive":
         following = f"train RECIPE.yaml --model {recipe.out} --source {recipe.source} --out FINE_TUNED"
@@ -101,6 +109,7 @@ def _dry_run(recipe: Recipe, as_json: bool) -> None:
         recipe_yaml(recipe),
         f"model: {found['architecture']}, {found['parameters']:,} parameters "
         f"({found['trainable_parameters']:,} of them trained), {found['weights_bytes'] / 1e6:.1f} MB of weights",
+        *([f"from the checkpoint: {found['start']['told']}"] if found["start"] else []),
         f"label space: {space['classes']:,} classes, {space['with_training_recordings']:,} of them in the "
         f"{recipe.train_split} split, {space['evaluated']:,} evaluated, {space['validated']:,} validated",
         f"steps: {found['steps']:,} of {found['examples_a_step']} recordings, {found['steps_an_epoch']:,} an epoch of "
@@ -147,14 +156,15 @@ def split_processes(words: list[str]) -> tuple[int, list[str]]:
     return int(found.processes), others
 
 
-def _command(arguments: argparse.Namespace, words: list[str]) -> list[str]:
+def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:
     """The command line of each of several processes."""
-    flags = [f"--{name}" for name in ("json", "quiet", "resume") if getattr(arguments, name)]
-    return ["train", *flags, arguments.recipe, *words]
+    flags = [f"--{name}" for name in ("json", "quiet") if getattr(arguments, name)]
+    resume = ["--resume", "auto"] if auto else ["--resume"] * arguments.resume
+    return ["train", *flags, arguments.recipe, *resume, *words]
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
-    """Flags without a value (json, quiet, resume, dry-run) and recipe keys with one.
+    """Flags without a value (json, quiet, resume, dry-run; "resume-auto" of --resume auto) and recipe keys with one.
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})
@@ -172,6 +182,10 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
         if not word.startswith("--"):
             raise RecipeError("not a flag", where="command line", found=repr(word), expected="--key value")
         key, given, value = word[2:].partition("=")
+        if key == "resume" and ([value] if given else waiting[:1]) == ["auto"]:
+            waiting = waiting if given else waiting[1:]
+            flags.add("resume-auto")
+            continue
         if key in _FLAGS and not given:
             flags.add(key)
             continue

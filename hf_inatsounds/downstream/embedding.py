@@ -7,19 +7,21 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
 from hf_inatsounds import __version__
 from hf_inatsounds.audio import Waveform
-from hf_inatsounds.checkpoints import checkpoint_folder
+from hf_inatsounds.checkpoints import read_encoder
 from hf_inatsounds.devices import choose_device, choose_dtype, dtype_name, precision
 from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import frontend_for
+from hf_inatsounds.hub_checkpoints import checkpoint_folder
+from hf_inatsounds.loading import read_config
 from hf_inatsounds.models import Classifier, load_classifier, minimum_samples, pad_batch
 from hf_inatsounds.windows import WindowSpec
 
@@ -82,6 +84,8 @@ class Embedder:
 def load_embedder(
     checkpoint: str,
     *,
+    revision: str | None = None,
+    subfolder: str | None = None,
     random_init: int | None = None,
     device: str | torch.device | None = None,
     dtype: str = "float32",
@@ -90,6 +94,8 @@ def load_embedder(
 
     Args:
         checkpoint: one of ours, or any audio model that transformers' Auto classes read.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
         random_init: draw all weights anew with this seed, for comparison.
         device: as ``load_classifier`` takes it.
         dtype: as ``load_classifier`` takes it.
@@ -98,11 +104,8 @@ def load_embedder(
         InatSoundsError: if there is no such device or precision.
         CheckpointError: if it is missing or unusable.
     """
-    folder = checkpoint_folder(checkpoint)
-    try:
-        architecture = str((AutoConfig.from_pretrained(folder).architectures or [""])[0])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
+    folder = checkpoint_folder(checkpoint, revision=revision, subfolder=subfolder)
+    architecture = str((read_config(folder).architectures or [""])[0])
     if architecture.endswith(HEADS):
         try:
             classifier = load_classifier(folder, device=device, dtype=dtype)
@@ -113,7 +116,7 @@ def load_embedder(
             if random_init is not None:
                 reinitialise(classifier, random_init)
             return embedder_of(classifier, checkpoint)
-    return _encoder(checkpoint, str(folder), random_init, choose_device(device), choose_dtype(dtype))
+    return _encoder(checkpoint, folder, random_init, choose_device(device), choose_dtype(dtype))
 
 
 def embedder_of(classifier: Classifier, name: str) -> Embedder:
@@ -141,14 +144,10 @@ def _last_states(classifier: Classifier, windows: Sequence[Waveform]) -> Array:
 
 
 def _encoder(
-    checkpoint: str, folder: str, random_init: int | None, device: torch.device, dtype: torch.dtype
+    checkpoint: str, folder: Path, random_init: int | None, device: torch.device, dtype: torch.dtype
 ) -> Embedder:
     """A model without our kind of head: the mean of its last hidden states, window by window."""
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
+    model, extractor = read_encoder(folder, checkpoint)
     model.to(device).eval()
     if random_init is not None:
         model = redrawn(model, random_init)

@@ -14,6 +14,7 @@ import torch
 from hf_inatsounds import __version__
 from hf_inatsounds.devices import device_count, dtype_name
 from hf_inatsounds.errors import InatSoundsError, ScoresError
+from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.split import SplitInfo
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.launching import beside
@@ -122,5 +123,6 @@ def _worker(
     count = device_count(kind)
     device = f"{kind}:{part[0] % count}" if count > 1 else kind
     classifier = load_classifier(checkpoint, device=device, dtype=dtype)
+    fit_classes(classifier, info.label_space, classes.tolist())
     rows = track(info.rows(), f"scoring {info.split}, process 1 of {part[1]}", total=len(info.labels), quiet=quiet)
     blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)

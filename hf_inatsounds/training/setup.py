@@ -17,6 +17,7 @@ from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.devices import DTYPES, frontend_device
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
+from hf_inatsounds.heads import has_projection
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import Resample, resamples_in_batch
@@ -48,6 +49,7 @@ class Setup:
         info: the split that is trained on.
         validation: the split that is validated on; None for none.
         classifier: what is trained.
+        step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
     """
 
     recipe: Recipe
@@ -55,6 +57,7 @@ class Setup:
     info: SplitInfo
     validation: SplitInfo | None
     classifier: Classifier
+    step_recordings: int = 0
 
     @property
     def splits(self) -> list[SplitInfo]:
@@ -64,19 +67,19 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows = self.recipe.batch_size // self.recipe.crops_per_recording
-        return Part(rows, self.state.process_index, self.state.num_processes)
+        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
+        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        return Part(rows, self.state.process_index, n, step)
 
     @property
-    def batches_an_epoch(self) -> int:
-        """Forward passes of each process."""
-        return math.ceil(len(self.info.labels) / self.part.global_size)
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return math.ceil(len(self.info.labels) / self.part.step_items)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        an_epoch = math.ceil(self.batches_an_epoch / self.recipe.gradient_accumulation_steps)
-        return self.recipe.max_steps or an_epoch * self.recipe.epochs
+        return self.recipe.max_steps or self.steps_an_epoch * self.recipe.epochs
 
     def batches(self) -> GlobalBatches:
         """Which recordings make which batch; the rows are prepared if need be."""
@@ -180,6 +183,8 @@ def set_up(recipe: Recipe) -> Setup:
             window=WindowSpec(recipe.window_s, recipe.stride_s),
             config=recipe.config,
             feature_extractor=recipe.feature_extractor,
+            revision=recipe.revision or None,
+            subfolder=recipe.subfolder or None,
         )
         restrict(recipe, classifier.model)
     classifier.dtype = DTYPES[precision_name(recipe)]  # a validation is scored in what is trained in
@@ -195,12 +200,11 @@ def _by_number(info: SplitInfo) -> IndexedRows:
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
-    on_cpu = setup.state.device.type == "cpu"
-    every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
+    every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
     arguments = TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_accumulation_steps=setup.part.passes,
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
@@ -224,7 +228,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         ddp_find_unused_parameters=skips_layers(setup.classifier.model),
         ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
         ddp_timeout=recipe.ddp_timeout,
-        use_cpu=on_cpu,
+        use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
         run_name=Path(recipe.out).name,
@@ -242,11 +246,20 @@ def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
 
 
+def start_of(classifier: Classifier) -> dict[str, Any] | None:
+    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
+    start = classifier.start
+    if start is None or has_projection(classifier.model):
+        return None
+    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
+
+
 def summary(setup: Setup) -> dict[str, Any]:
     """What a run is, before it has begun."""
     model, info = setup.classifier.model, setup.info
     return {
         "model": setup.recipe.model,
+        "start": start_of(setup.classifier),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         "objective": setup.recipe.objective,
@@ -287,8 +300,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
             "evaluated": len(setup.info.label_space.evaluated),
             "validated": len(setup.validation.present) if setup.validation else 0,
         },
-        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
-        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
+        "examples_a_step": setup.part.step_items,
+        "steps_an_epoch": setup.steps_an_epoch,
         "steps": setup.steps,
         "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }
