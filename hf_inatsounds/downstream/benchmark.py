@@ -164,11 +164,12 @@ def _task(
 
 
 def _recipe(task: Task, embedder: Embedder | None, start: str, options: Options) -> Recipe:
-    return fine_tuning_recipe(
+    found = fine_tuning_recipe(
         start, task.policy.multilabel, recipe=options.recipe, window=None if embedder is None else embedder.window,
         parameters=0 if embedder is None else embedder.parameters, seed=options.seed,
         revision=options.revision or "", subfolder=options.subfolder or "",
     )  # fmt: skip
+    return found if options.device == "auto" else replace(found, device=options.device.partition(":")[0])
 
 
 def _crosswalk(task: Task, embedder: Embedder | None, options: Options) -> Crosswalk:

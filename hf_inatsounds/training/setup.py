@@ -14,15 +14,14 @@ from transformers import TrainingArguments, set_seed
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.builder import INatSounds
-from hf_inatsounds.devices import DTYPES, frontend_device
+from hf_inatsounds.devices import DTYPES
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
-from hf_inatsounds.resampling import Resample, resamples_in_batch
-from hf_inatsounds.schema import SAMPLING_RATE_HZ
+from hf_inatsounds.resampling import Resample
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.training.augmenting import batch_augmentation, waveform_augmentation
+from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.crops import CropChoice
@@ -31,7 +30,7 @@ from hf_inatsounds.training.learning import check_sampling, reads_by_number, rec
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rows import IndexedRows
-from hf_inatsounds.training.side_by_side import share_batch_norms, skips_layers
+from hf_inatsounds.training.side_by_side import leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
@@ -96,19 +95,8 @@ class Setup:
 
     @property
     def crop_rate(self) -> int:
-        """Rate of the crops that workers make, in Hz: the dataset's where the device resamples, else the model's.
-
-        soxr takes .5 ms of a core for 3 s. In batch the same costs a core .8 ms, but is 56 million operations: a
-        GPU does not notice them.
-        """
-        wanted, rate = self.recipe.resample_on, self.classifier.sampling_rate
-        on_device = wanted == "device" or (wanted == "auto" and self._has_gpu)
-        return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate
-
-    @property
-    def _has_gpu(self) -> bool:
-        """Whether what is computed beside the model leaves the CPU alone."""
-        return frontend_device(self.state.device).type != "cpu"
+        """Rate of the crops that workers make, in Hz."""
+        return crop_rate(self.recipe, self.classifier.sampling_rate, self.state.device)
 
     def collator(self) -> CropCollator:
         """What makes crops of rows."""
@@ -224,7 +212,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_steps=every_log,
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
-        ddp_find_unused_parameters=skips_layers(setup.classifier.model),
+        ddp_find_unused_parameters=leaves_parameters_out(setup.classifier.model),
         ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
         ddp_timeout=recipe.ddp_timeout,
         use_cpu=setup.state.device.type == "cpu",
