@@ -8,6 +8,7 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume auto
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
+  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two --processes 2
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
       train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.launching import beside, run_processes
 
 if TYPE_CHECKING:
     from hf_inatsounds.training.arguments import Recipe
@@ -39,26 +41,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "keys",
         nargs=argparse.REMAINDER,
         metavar="--KEY VALUE",
-        help="keys of the recipe (source, out, epochs, batch_size, config.hidden_size …); docs/recipes.md lists them",
+        help="keys of the recipe (source, out, epochs, batch_size, config.hidden_size …); docs/recipes.md lists them. "
+        "--processes N trains in N processes of this machine, each on a GPU of its own where there are some",
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
     words, auto = arguments.keys, False
-    if (
-        arguments.resume and arguments.recipe == "auto" and words and not words[0].startswith("-")
-    ):  # --resume auto RECIPE.yaml
-        arguments.recipe, words, auto = words[0], words[1:], True
+    if arguments.resume and arguments.recipe == "auto" and words and not words[0].startswith("-"):
+        arguments.recipe, words, auto = words[0], words[1:], True  # --resume auto RECIPE.yaml
+    count, words = split_processes(words)
     flags, keys = split_flags(words)
     recipe = read_recipe(arguments.recipe, keys)
     hush_libraries()
     as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
     if arguments.dry_run or "dry-run" in flags:
         _dry_run(recipe, as_json)
-        return
+        return 0
+    if count > 1:
+        return run_processes(_command(arguments, words, auto), count)
     from hf_inatsounds.reports import summarise
     from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
@@ -66,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     asked = arguments.resume or "resume" in flags
     found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
     if not found["main_process"]:
-        return
+        return 0
     best, final = found["best"], found["final"]
     reached = "no validation"
     if best:
@@ -87,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         found["pushed"] = _push(recipe, quiet)
         lines[-1] = f"pushed: {found['pushed']}"
     show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
+    return 0
 
 
 def _evaluated(recipe: Recipe) -> str:
@@ -130,6 +135,32 @@ def _push(recipe: Recipe, quiet: bool) -> str:
         batch_size=recipe.eval_batch_size, quiet=quiet,
     )  # fmt: skip
     return push_model(out, recipe.push_to_hub, public=recipe.hub_public)
+
+
+def split_processes(words: list[str]) -> tuple[int, list[str]]:
+    """How many processes are asked for, and the other words.
+
+    >>> split_processes(["--epochs", "3", "--processes", "2"])
+    (2, ['--epochs', '3'])
+
+    Raises:
+        RecipeError: no number of at least 1, or another launcher has started processes already.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--processes", nargs="?", default="1", const="")
+    found, others = parser.parse_known_args(words)
+    if not found.processes.isdecimal() or int(found.processes) < 1:
+        raise RecipeError("bad value", where="--processes", found=repr(found.processes), expected="at least 1")
+    if int(found.processes) > 1 and beside():
+        raise RecipeError("bad value", where="--processes", expected="1 where accelerate or torchrun starts processes")
+    return int(found.processes), others
+
+
+def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:
+    """The command line of each of several processes."""
+    flags = [f"--{name}" for name in ("json", "quiet") if getattr(arguments, name)]
+    resume = ["--resume", "auto"] if auto else ["--resume"] * arguments.resume
+    return ["train", *flags, arguments.recipe, *resume, *words]
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:

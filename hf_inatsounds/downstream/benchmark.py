@@ -65,6 +65,8 @@ class Options:
     cache: str | None = None
     revision: str | None = None
     subfolder: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -119,8 +121,9 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
             raise SuiteError("a preset starts from random weights", where="--random-init", fix="Give --seed instead.")
         return None, model
     embedder = load_embedder(
-        model, revision=options.revision, subfolder=options.subfolder, random_init=options.random_init
-    )
+        model, revision=options.revision, subfolder=options.subfolder, random_init=options.random_init,
+        device=options.device, dtype=options.dtype,
+    )  # fmt: skip
     if options.window_s is not None or options.stride_s is not None:
         embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
     if options.protocol == "fine-tune" and options.random_init is not None:

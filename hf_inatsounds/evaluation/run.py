@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import PartialState
 
 from hf_inatsounds.defects import DefectLog
+from hf_inatsounds.devices import device_name, dtype_name
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
@@ -22,6 +22,7 @@ from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
 from hf_inatsounds.identity import checkpoint_digest, read_record
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import note, track
@@ -128,7 +129,7 @@ def evaluate(
     batch_size: int = 32,
     scored: Scored = "present",
     processes: int = 1,
-    launched: PartialState | None = None,
+    launched: Launched | None = None,
     geo: GeoChoice | None = None,
     bootstrap: Bootstrap | None = None,
     rescore: bool = False,
@@ -166,16 +167,17 @@ def evaluate(
     fit_classes(classifier, info.label_space, classes.tolist())
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
+    computed = {"device": device_name(classifier.model.device), "dtype": dtype_name(classifier.dtype)}
     digest = checkpoint_digest(_folder(classifier, checkpoint))
     facts = {
         "split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts,
-        "checkpoint_sha256": digest,
+        "checkpoint_sha256": digest, **computed,
     }  # fmt: skip
     plan = {**plan_of(classifier, info, window, classes), "checkpoint_sha256": digest}
     made = None if rescore else finished(out, plan)
     measures = launched is None or launched.is_main_process
     if made is not None:
-        defects = made["defects"]
+        defects, computed = made["defects"], {key: made.get(key, value) for key, value in computed.items()}
         note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
@@ -184,9 +186,8 @@ def evaluate(
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
-            score_in_processes(
-                str(classifier.folder or checkpoint), info, window, classes, blocks, batch_size, processes, quiet
-            )
+            where = str(classifier.folder or checkpoint)
+            score_in_processes(where, classifier, info, window, classes, blocks, batch_size, processes, quiet)
         else:
             rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
             blocks.score(classifier, rows, window, classes, batch_size=batch_size)
@@ -205,6 +206,7 @@ def evaluate(
     measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
     results = {
         "model": _model(classifier, checkpoint, digest),
+        "computed": computed,
         "dataset": _dataset(info, n_recordings),
         "window": window_facts,
         "windows": n_windows,

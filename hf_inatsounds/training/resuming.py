@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.files import write_json
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
@@ -31,6 +33,7 @@ class ResumableTrainer(Trainer):
         whole: what is scored and saved: the same, or a whole copy of a model that FSDP divides.
         average: the moving average of the weights, where there is one.
         batches: which recordings, when.
+        processes: that train together.
         run: the run's identity, which its checkpoints carry.
         check_folder: raises where the run folder is not the run's any more.
         interruption: what may end the run on its way.
@@ -41,6 +44,7 @@ class ResumableTrainer(Trainer):
     whole: Classifier
     average: WeightAverage | None
     batches: GlobalBatches
+    processes: Launched
     run = ""
     _saved = 0  # the step of the newest checkpoint
 
@@ -69,10 +73,8 @@ class ResumableTrainer(Trainer):
 
     def agree_to_end(self) -> None:
         """All processes together: a signal to one of them is one to all."""
-        told = torch.tensor(float(self.interruption.number > 0), device=self.args.device)
-        if self.args.world_size > 1:
-            told = self.accelerator.reduce(told, reduction="sum")
-        if told > 0:
+        told = torch.tensor(float(self.interruption.number > 0))
+        if self.processes.total(told, "whether the run is told to end") > 0:
             self.interruption.agree()
 
     @contextlib.contextmanager
@@ -110,7 +112,8 @@ class ResumableTrainer(Trainer):
         final = self._checkpoint(self.state.global_step)
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(self._checkpoint(self.state.best_global_step))
-        main, wait = self.args.should_save, self.accelerator.wait_for_everyone
+        main = self.args.should_save
+        wait = functools.partial(self.processes.wait, f"the checkpoint of step {self.state.global_step}")
         if main:
             self.check_folder()
         if self._saved == self.state.global_step:  # before the validation, whose outcome is all that is new

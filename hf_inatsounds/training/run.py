@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list, gather_object
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedError
@@ -23,6 +22,7 @@ from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.failures import failures_named, refusals_named
 from hf_inatsounds.training.interruption import Interruption, Stop
 from hf_inatsounds.training.ownership import Resume, RunFolder, Start, plan_start
+from hf_inatsounds.training.precision import precision_name
 from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
 from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
 from hf_inatsounds.training.trainer import CropTrainer
@@ -79,7 +79,8 @@ def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: 
         if told := start_of(setup.classifier):
             note(f"{recipe.model}: {told['told']}", quiet=quiet)
         write_start(recipe, setup.splits, setup.state.num_processes, run=start.run)
-    with _stops_named(out, main=main), failures_named(out, workers=recipe.workers), interruption.watched():
+    named = failures_named(out, workers=recipe.workers, state=setup.state)
+    with _stops_named(out), named, interruption.watched():
         trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
         if trainer.average and setup.validation is None:
             trainer.use_average()
@@ -87,13 +88,14 @@ def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: 
         if course.history and not best_of(course.history):
             note("the validations' mAP is undefined: the last weights are kept", quiet=quiet or not main)
         final = _final(trainer, course)
-        trainer.defects.add(gather_object(list(trainer.defects.seen.values())))
+        for seen in setup.state.gather(list(trainer.defects.seen.values()), "what was wrong with recordings"):
+            trainer.defects.add(seen)
         run = {"run": start.run, **_outcome(setup, trainer, course), "final": final}
         run["seconds"] = round(time.monotonic() - began, 1)
         if main:
             check_folder()
             run = write_end(out, trainer.whole, run, trainer.state.log_history)
-        setup.state.wait_for_everyone()
+        setup.state.wait("the first process to write the run")
     return {**defined(run), "main_process": main}
 
 
@@ -102,21 +104,21 @@ def _owned(setup: Setup, resume: Resume) -> Iterator[tuple[Start, Callable[[], N
     """The run folder as this run's own: the main process locks it and decides, and all hear what."""
     out = Path(setup.recipe.out)
     with contextlib.ExitStack() as stack:
-        said: list[Any] = [None]
+        said: Any = None
         folder = None
         if setup.state.is_main_process:
             try:
                 folder = RunFolder(out)
                 stack.callback(folder.release)
-                said[0] = plan_start(out, resume)
-                if not said[0].checkpoint:
+                said = plan_start(out, resume)
+                if not said.checkpoint:
                     folder.clear()
             except (InatSoundsError, OSError) as error:
-                said[0] = error
-        broadcast_object_list(said)
-        if isinstance(said[0], Exception):
-            raise said[0]
-        yield said[0], folder.check if folder else _nothing
+                said = error
+        start = setup.state.gather(said, "the run folder")[0]
+        if isinstance(start, Exception):
+            raise start
+        yield start, folder.check if folder else _nothing
 
 
 def _nothing() -> None:
@@ -124,13 +126,11 @@ def _nothing() -> None:
 
 
 @contextlib.contextmanager
-def _stops_named(out: Path, *, main: bool) -> Iterator[None]:
-    """A run that was told to end says how to go on, once."""
+def _stops_named(out: Path) -> Iterator[None]:
+    """A run that was told to end says how to go on; of many processes one prints it."""
     try:
         yield
     except Stop as stop:
-        if not main:
-            raise SystemExit(128 + stop.number) from None
         last = last_checkpoint(out)
         kind = InterruptedRunError if stop.number == signal.SIGINT else StoppedError
         raise kind(
@@ -165,7 +165,10 @@ def _tensorboard_in(out: Path) -> Iterator[None]:
 def _outcome(setup: Setup, trainer: CropTrainer, course: Course) -> dict[str, Any]:
     """What ``train.json`` holds, but for the time it took."""
     recipe = setup.recipe
-    setting = {"windows": recipe.validation, "recordings": recipe.validation_recordings or "all"}
+    setting = {
+        "windows": recipe.validation, "recordings": recipe.validation_recordings or "all",
+        "dtype": precision_name(recipe),
+    }  # fmt: skip
     return {
         **summary(setup),
         "epochs": round(trainer.state.epoch or 0, 2),
