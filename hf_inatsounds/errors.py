@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class InatSoundsError(Exception):
-    """Root of this package's errors; the command line prints it as one line and exits with 1.
+    """Root of this package's errors; the command line prints it as one line and exits with ``exit_code``.
 
     Args:
         what: what is wrong, in a few words.
@@ -16,6 +18,8 @@ class InatSoundsError(Exception):
     >>> print(InatSoundsError("unknown split", where="split", found="'dev'", expected="train, validation, test"))
     unknown split: split: found 'dev'; expected train, validation, test
     """
+
+    exit_code: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -75,6 +79,12 @@ class EmptyAudioError(AudioError):
 
 class RecipeError(InatSoundsError):
     """A recipe with an unknown key, a wrong value or a contradiction."""
+
+
+class FlagError(RecipeError):
+    """A flag that no recipe could have as a key: wrong arguments, refused before anything is read."""
+
+    exit_code = 2
 
 
 class CheckpointError(InatSoundsError):

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments) or 0)
     except InatSoundsError as error:
         print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
         return 0

@@ -21,12 +21,19 @@ _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")
 _IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process")
 
 
+REFUSALS = (
+    ValueError, TypeError, ImportError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError,
+    StrictDataclassError,
+)  # fmt: skip
+"""What libraries raise at a config that they cannot make anything of."""
+
+
 @contextlib.contextmanager
 def refusals_named() -> Iterator[None]:
     """What transformers refuses while a run is set up (a schedule, a config) is a recipe's mistake."""
     try:
         yield
-    except (ValueError, TypeError, ImportError, RuntimeError, StrictDataclassError) as error:
+    except REFUSALS as error:
         raise RecipeError("transformers refuses the recipe", found=f"{type(error).__name__}: {error}") from error
 
 

@@ -28,7 +28,7 @@ RECIPE_FILE, REPORT_FILE, ORIGIN_FILE = "recipe.yaml", "report.md", "origin.json
 MAY_CHANGE = frozenset({
     "source", "index", "validation_split", "validation", "validation_recordings", "evaluate_every_epochs", "patience",
     "save_every_steps", "log_every_steps", "eval_batch_size", "workers", "max_unusable_share", "report_to",
-    "push_to_hub", "hub_public", "out",
+    "push_to_hub", "hub_public", "out", "ddp_timeout",
 })  # fmt: skip
 """Keys that a resumed run may have other values of: the steps that are taken do not depend on them."""
 

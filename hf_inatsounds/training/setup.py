@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,15 +20,17 @@ from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
-from hf_inatsounds.resampling import Resample, resamples_in_batch
+from hf_inatsounds.resampling import resamples_in_batch
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
+from hf_inatsounds.training.checks import ON_METRICS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
 from hf_inatsounds.training.neighbours import NeighbourValidator
+from hf_inatsounds.training.records import check_trackers
 from hf_inatsounds.training.rows import IndexedRows
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
@@ -142,7 +145,8 @@ class Setup:
             self.augmentation(),
             self.validator() or _no_validation,
         )
-        set_seed(self.recipe.seed + 1_000_003 * self.state.process_index)
+        trainer.rehearse(self.steps)
+        set_seed((self.recipe.seed + 1_000_003 * self.state.process_index) % 2**32)
         return trainer
 
     def validator(self) -> Validator | None:
@@ -205,6 +209,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.scheduler,
+        lr_scheduler_kwargs=_schedule_options(recipe),
         warmup_steps=round(recipe.warmup_share * setup.steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
@@ -222,6 +227,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
+        ddp_timeout=recipe.ddp_timeout,
         use_cpu=on_cpu,
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
@@ -229,6 +235,12 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         trackio_space_id=None,  # nothing goes to the Hub but what push_to_hub says
         disable_tqdm=True,
     )
+
+
+def _schedule_options(recipe: Recipe) -> dict[str, Any] | None:
+    """What the schedule takes; one that follows the validation is told that a greater mAP is better."""
+    follows = {"mode": "max"} if recipe.scheduler in ON_METRICS else {}
+    return {**follows, **recipe.lr_scheduler_kwargs} or None
 
 
 def _no_validation() -> Any:
@@ -254,21 +266,27 @@ def summary(setup: Setup) -> dict[str, Any]:
 def dry_run(recipe: Recipe) -> dict[str, Any]:
     """What a run would do: its recipe, sizes, steps and the first batch's shapes; nothing is written.
 
+    It goes through all that a run goes through before its first step, and through the first batch's loss, so that it
+    accepts what a run does.
+
     The rows of an archive that is not streamed are read as a stream here, since preparing them would write
     Arrow files.
     """
     check_sampling(recipe)
-    setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural"))
-    batches = setup.batches()
-    batches.set_epoch(0)
-    first = next(iter(batches))
-    batch = setup.collator()([row for row, _ in first])
-    frontend, model = setup.classifier.frontend, setup.classifier.model
-    resample = Resample(setup.crop_rate, setup.classifier.sampling_rate)
-    features = frontend.model_inputs(*resample(batch["waveforms"], batch["lengths"]))
-    with torch.no_grad():
-        logits = model.eval()(**features).logits
-    shapes = {"waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": logits}
+    check_trackers(recipe)
+    with tempfile.TemporaryDirectory() as nowhere, refusals_named():  # transformers makes its folder of checkpoints
+        setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural", out=nowhere))
+        trainer = setup.trainer()
+        trainer.batches.set_epoch(0)
+        first = [row for row, _ in next(iter(trainer.batches))]
+        batch = trainer._prepare_inputs(setup.collator()(first))
+        features = trainer.classifier.frontend.model_inputs(*trainer.resample(batch["waveforms"], batch["lengths"]))
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            outputs = trainer.compute_loss(setup.classifier.model.train(), batch, return_outputs=True)[1]
+    model = setup.classifier.model
+    shapes = {
+        "waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": outputs.logits,
+    }  # fmt: skip
     return {
         **summary(setup),
         "recipe": dataclasses.asdict(recipe),
