@@ -3,6 +3,7 @@
 Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/ast
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --dry-run
+  hf-inatsounds train train/recipes/resnet-tiny.yaml --feature_extractor.variant raw --out runs/resnet
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
   hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
@@ -15,10 +16,11 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_inatsounds.cli.output import hush_libraries, note, show
+from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
 
 if TYPE_CHECKING:
@@ -54,9 +56,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     flags, keys = split_flags(arguments.keys)
     recipe = read_recipe(arguments.recipe, keys)
-    hush_libraries()
     as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
-    if arguments.dry_run or "dry-run" in flags:
+    dry = arguments.dry_run or "dry-run" in flags
+    _open_repository(recipe, create=not dry)
+    hush_libraries()
+    if dry:
         _dry_run(recipe, as_json)
         return
     from hf_inatsounds.reports import summarise
@@ -82,7 +86,11 @@ def run(arguments: argparse.Namespace) -> None:
         f"next: hf-inatsounds {following}",
     ]
     if recipe.push_to_hub:
-        found["pushed"] = _push(recipe, quiet)
+        from hf_inatsounds.cli.push import evaluate_for_card
+        from hf_inatsounds.model_hub import push_model
+
+        evaluate_for_card(Path(recipe.out), recipe, quiet=quiet)
+        found["pushed"] = push_model(recipe.out, recipe.push_to_hub, public=recipe.hub_public)
         lines[-1] = f"pushed: {found['pushed']}"
     show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
 
@@ -111,22 +119,12 @@ def _dry_run(recipe: Recipe, as_json: bool) -> None:
     show(found, "\n".join(lines), as_json=as_json)
 
 
-def _push(recipe: Recipe, quiet: bool) -> str:
-    """Evaluate the validation split, whose numbers the card quotes, and upload the run."""
-    from hf_inatsounds.evaluation import evaluate, split_info
-    from hf_inatsounds.model_hub import push_model
-    from hf_inatsounds.models import load_classifier
+def _open_repository(recipe: Recipe, *, create: bool) -> None:
+    """Look whether the run may be pushed, before it begins; one of many processes asks."""
+    if recipe.push_to_hub and os.environ.get("RANK", "0") == "0":
+        from hf_inatsounds.model_hub import open_repository
 
-    out = Path(recipe.out)
-    note(f"evaluating the {recipe.validation_split} split for the card", quiet=quiet)
-    info = split_info(recipe.source, recipe.name, recipe.validation_split, recipe.index)
-    classifier = load_classifier(out)
-    folder = out / f"evaluation-{recipe.validation_split}"
-    evaluate(
-        classifier, info, folder, window=classifier.window, checkpoint=recipe.out,
-        batch_size=recipe.eval_batch_size, quiet=quiet,
-    )  # fmt: skip
-    return push_model(out, recipe.push_to_hub, public=recipe.hub_public)
+        open_repository(recipe.push_to_hub, public=recipe.hub_public, create=create)
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:

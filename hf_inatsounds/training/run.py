@@ -12,6 +12,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, environment
 from hf_inatsounds.training.arguments import Recipe
@@ -69,6 +70,7 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
         trainer.defects.add(gather_object(list(trainer.defects.seen.values())))
         run = _outcome(setup, trainer, course) | {"final": final, "seconds": round(time.monotonic() - began, 1)}
         if setup.state.is_main_process:
+            run["digests_sha256"] = write_digests(out, trainer.defects)
             write_end(out, trainer.whole, run, trainer.state.log_history)
         setup.state.wait_for_everyone()
     return {**run, "main_process": setup.state.is_main_process}

@@ -17,6 +17,21 @@ def test_every_recipe_of_the_repository_is_valid(path):
     assert read_recipe(path).model
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_what_the_other_objective_asks_for(path):
+    said = "With --objective multilabel set --label_smoothing 0." in path.read_text()
+    recipe = read_recipe(path)
+    if recipe.objective == "contrastive" or path.stem.startswith("esc10"):  # of one objective
+        assert not said
+        return
+    assert said == bool(recipe.label_smoothing)
+    flags = {"objective": "multilabel", **({"label_smoothing": "0"} if said else {})}
+    assert read_recipe(path, flags).objective == "multilabel"
+    if said:
+        with pytest.raises(RecipeError, match="label_smoothing.*0 with multilabel"):
+            read_recipe(path, {"objective": "multilabel"})
+
+
 def test_there_are_recipes():
     assert len(RECIPES) >= 4
 
