@@ -102,7 +102,7 @@ def _evaluated(recipe: Recipe) -> str:
 
 def _dry_run(recipe: Recipe, as_json: bool) -> None:
     from hf_inatsounds.training.arguments import recipe_yaml
-    from hf_inatsounds.training.setup import dry_run
+    from hf_inatsounds.training.dry_run import dry_run
 
     found = dry_run(recipe)
     space, shapes = found["label_space"], found["first_batch"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,3 @@ class Schedule:
         passed = min((step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 1.0)
         falling = (1.0 + math.cos(math.pi * passed)) / 2 if self.kind == "cosine" else 1.0 - passed
         return self.end_share + (1.0 - self.end_share) * falling
-
-
-def rehearse(scheduler: Any, total_steps: int) -> None:
-    """Go through a schedule once, at a hundred of its steps, before a run depends on it.
-
-    Args:
-        scheduler: torch's, or one that follows a metric; it is not fit for a run afterwards.
-        total_steps: of the run.
-
-    Raises:
-        ValueError: if a rate is no number, or below zero.
-        TypeError, ZeroDivisionError, OverflowError: whatever a schedule does with arguments that it cannot have.
-    """
-    steps = {round(total_steps * share / 100) for share in range(101)} | {0, 1}
-    for share_of in getattr(scheduler, "lr_lambdas", ()):
-        for step in sorted(steps):
-            share = share_of(step)
-            if not (math.isfinite(share) and share >= 0.0):
-                raise ValueError(f"at step {step} the rate is {share:g} of learning_rate")
-    if not hasattr(scheduler, "lr_lambdas") and hasattr(scheduler, "num_bad_epochs"):
-        for _ in range(2):
-            scheduler.step(0.5)

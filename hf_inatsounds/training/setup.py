@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +28,7 @@ from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
 from hf_inatsounds.training.neighbours import NeighbourValidator
-from hf_inatsounds.training.records import check_trackers
+from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.rows import IndexedRows
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
@@ -145,7 +143,7 @@ class Setup:
             self.augmentation(),
             self.validator() or _no_validation,
         )
-        trainer.rehearse(self.steps)
+        rehearse(trainer, self.steps)
         set_seed((self.recipe.seed + 1_000_003 * self.state.process_index) % 2**32)
         return trainer
 
@@ -260,46 +258,4 @@ def summary(setup: Setup) -> dict[str, Any]:
         "recordings": len(info.labels),
         "hours": info.hours,
         "processes": setup.state.num_processes,
-    }
-
-
-def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """What a run would do: its recipe, sizes, steps and the first batch's shapes; nothing is written.
-
-    It goes through all that a run goes through before its first step, and through the first batch's loss, so that it
-    accepts what a run does.
-
-    The rows of an archive that is not streamed are read as a stream here, since preparing them would write
-    Arrow files.
-    """
-    check_sampling(recipe)
-    check_trackers(recipe)
-    with tempfile.TemporaryDirectory() as nowhere, refusals_named():  # transformers makes its folder of checkpoints
-        setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural", out=nowhere))
-        trainer = setup.trainer()
-        trainer.batches.set_epoch(0)
-        first = [row for row, _ in next(iter(trainer.batches))]
-        batch = trainer._prepare_inputs(setup.collator()(first))
-        features = trainer.classifier.frontend.model_inputs(*trainer.resample(batch["waveforms"], batch["lengths"]))
-        with torch.no_grad(), trainer.compute_loss_context_manager():
-            outputs = trainer.compute_loss(setup.classifier.model.train(), batch, return_outputs=True)[1]
-    model = setup.classifier.model
-    shapes = {
-        "waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": outputs.logits,
-    }  # fmt: skip
-    return {
-        **summary(setup),
-        "recipe": dataclasses.asdict(recipe),
-        "architecture": type(model).__name__,
-        "weights_bytes": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
-        "label_space": {
-            "classes": len(setup.info.label_space),
-            "with_training_recordings": len(setup.info.present),
-            "evaluated": len(setup.info.label_space.evaluated),
-            "validated": len(setup.validation.present) if setup.validation else 0,
-        },
-        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
-        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
-        "steps": setup.steps,
-        "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }

@@ -19,18 +19,16 @@ from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.defects import DefectLog
 from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, TrainingError
 from hf_inatsounds.files import replacing
-from hf_inatsounds.models import Classifier, minimum_samples
+from hf_inatsounds.models import Classifier
 from hf_inatsounds.resampling import Resample
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
 from hf_inatsounds.training.checkpoints import STATE_FILE, last_checkpoint, load_weights, save_weights, whole
-from hf_inatsounds.training.failures import REFUSALS
 from hf_inatsounds.training.learning import optimizer_groups
-from hf_inatsounds.training.schedule import Schedule, rehearse
+from hf_inatsounds.training.schedule import Schedule
 from hf_inatsounds.training.sharding import full_state, load_full_state
 from hf_inatsounds.training.stream import CropCollator
-from hf_inatsounds.windows import WindowSpec
 
 ENOUGH = 100
 """Recordings seen before their share of unusable ones can fail a run."""
@@ -169,46 +167,6 @@ class CropTrainer(Trainer):
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
-
-    def rehearse(self, steps: int) -> None:
-        """Try out model, optimiser and schedule: what is wrong with them is told before anything is read.
-
-        Args:
-            steps: of the run.
-
-        Raises:
-            RecipeError: if the model does not take what its feature extractor gives, or transformers refuses the
-                schedule.
-        """
-        try:
-            self._pass_silence()
-        except REFUSALS as error:
-            raise RecipeError(
-                "the model does not take what its feature extractor gives", where="config, feature_extractor, window_s",
-                found=error,
-            ) from error  # fmt: skip
-        self.create_optimizer()
-        try:
-            rehearse(self.create_scheduler(steps), steps)
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise RecipeError(
-                "transformers refuses the schedule", where=f"scheduler {self.recipe.scheduler}, lr_scheduler_kwargs",
-                found=error,
-            ) from error  # fmt: skip
-        self.optimizer = self.lr_scheduler = None
-        self._created_lr_scheduler = False
-
-    @torch.no_grad()
-    def _pass_silence(self) -> None:
-        """One silent window through frontend and model."""
-        model, frontend = self.classifier.model, self.classifier.frontend
-        samples = WindowSpec(self.recipe.window_s, self.recipe.stride_s).size_samples(frontend.sampling_rate)
-        window = torch.zeros(1, max(samples, minimum_samples(model.config)), device=self.args.device)
-        model.eval()
-        model.to(self.args.device)(
-            **frontend.model_inputs(window, torch.tensor([window.shape[1]], device=window.device))
-        )
-        model.train()
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """The paper's protocol on the validation split, in place of a loss on crops."""

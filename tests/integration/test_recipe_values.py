@@ -10,8 +10,9 @@ from hf_inatsounds.errors import InatSoundsError, RecipeError
 from hf_inatsounds.objectives import LOSSES, SAMPLINGS
 from hf_inatsounds.training.arguments import KEYS, TYPES, make_recipe
 from hf_inatsounds.training.checks import CHOICES, RANGES
+from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.failures import refusals_named
-from hf_inatsounds.training.setup import dry_run, set_up
+from hf_inatsounds.training.setup import set_up
 from tests.helpers.training import SETTINGS
 
 HUGE = 10**30

@@ -28,7 +28,7 @@ def test_a_recipe_says_what_the_other_objective_asks_for(path):
     flags = {"objective": "multilabel", **({"label_smoothing": "0"} if said else {})}
     assert read_recipe(path, flags).objective == "multilabel"
     if said:
-        with pytest.raises(RecipeError, match="label_smoothing.*0 with multilabel"):
+        with pytest.raises(RecipeError, match=r"label_smoothing.*0 with multilabel"):
             read_recipe(path, {"objective": "multilabel"})
 
 
