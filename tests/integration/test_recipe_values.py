@@ -12,6 +12,7 @@ from hf_inatsounds.training.arguments import KEYS, TYPES, make_recipe
 from hf_inatsounds.training.checks import CHOICES, RANGES
 from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.failures import refusals_named
+from hf_inatsounds.training.run import train
 from hf_inatsounds.training.setup import set_up
 from tests.helpers.training import SETTINGS
 
@@ -163,3 +164,17 @@ def test_every_number_has_a_range_and_the_choices_are_the_librarys():
     assert numbers == set(RANGES)
     assert set(CHOICES["scheduler"]) == {kind.value for kind in SchedulerType}
     assert (CHOICES["sampling"], CHOICES["loss"]) == (SAMPLINGS, LOSSES)
+
+
+UNUSUAL = [
+    {"scheduler": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"patience": 0}, "validation_split": "validation"},
+    {"scheduler": "greedy", "validation_split": "validation"},
+    {"scheduler": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 1}},
+    {"optimizer": "sgd", "momentum": 0, "seed": 2**32 - 1},
+]
+
+
+@pytest.mark.parametrize("changes", UNUSUAL, ids=lambda one: next(iter(one.values())))
+def test_what_tracebacks_ended_once_is_trained_to_the_end(tiny, tmp_path, changes):
+    recipe = make_recipe({**SETTINGS, "source": str(tiny), "out": str(tmp_path), "epochs": 2, **changes}, where="test")
+    assert train(recipe, quiet=True)["steps"] == 4
