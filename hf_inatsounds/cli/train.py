@@ -31,7 +31,7 @@ From random weights on little data take efficientnet-tiny.yaml or resnet-tiny.ya
 been held back their mAP was .956 and .922 (ast-tiny .746; a random forest on MFCC statistics .901). ast-tiny.yaml is a
 quick try of what ast.yaml does with pre-trained weights."""
 
-_FLAGS = ("json", "quiet", "resume", "dry-run")
+_FLAGS = ("json", "quiet", "resume", "dry-run", "help")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_inatsounds.training.arguments import read_recipe
 
     flags, keys = split_flags(arguments.keys)
+    if "help" in flags:  # behind the recipe argparse does not see it
+        from hf_inatsounds.cli.main import main
+
+        main(["train", "--help"])
     recipe = read_recipe(arguments.recipe, keys)
     as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
     dry = arguments.dry_run or "dry-run" in flags
@@ -128,7 +132,7 @@ def _open_repository(recipe: Recipe, *, create: bool) -> None:
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
-    """Flags without a value (json, quiet, resume, dry-run) and recipe keys with one; of equal ones the last counts.
+    """Flags without a value (json, quiet, resume …) and recipe keys with one; of equal ones the last counts.
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})

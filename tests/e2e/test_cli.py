@@ -177,7 +177,19 @@ def test_wrong_arguments_exit_with_2(words):
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "annotations", "verify", "train", "evaluate", "compare", "card", "predict", "benchmark", "embed"],
+    [
+        "quickstart",
+        "annotations",
+        "verify",
+        "train",
+        "evaluate",
+        "compare",
+        "card",
+        "predict",
+        "benchmark",
+        "embed",
+        "push",
+    ],
 )
 def test_every_command_shows_examples(command):
     assert f"hf-inatsounds {command}" in run(command, "--help").stdout

@@ -142,6 +142,10 @@ def test_who_may_not_push_is_told_before_training(hub, tmp_path, tiny):
         "the token may not write there: me/foreign. Log in": asked("me/foreign"),
         "the repository is private: me/foreign: expected a public one": asked("me/foreign", "--hub_public", "true"),
     }
+    cases |= {
+        "the Hub refused: me/dry: found Invalid user token": (asked("me/dry", "--dry-run"), "hf_of_nobody"),
+        "unknown dataset name: name: found 'reptilia'": asked("me/dry", "--dry-run", "--name", "reptilia"),
+    }
     ends, _ = commands(hub, tmp_path, *cases.values())
     for (code, said), message in zip(ends, cases, strict=True):
         assert code == 1
