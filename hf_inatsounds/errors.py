@@ -109,3 +109,7 @@ class SuiteError(InatSoundsError):
 
 class GeoError(InatSoundsError):
     """A range prior that is missing, malformed or does not fit the dataset."""
+
+
+class EndedElsewhere(InatSoundsError):
+    """Another process failed, and has said why: this one ends without a line."""

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from hf_inatsounds import __version__
-from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.errors import EndedElsewhere, InatSoundsError
+from hf_inatsounds.launching import beside, is_first_to_tell, leave
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
@@ -57,19 +58,30 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     arguments = parser().parse_args(argv)
+    code = _run(arguments)
+    leave(code)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.run(arguments) or 0)
+    except EndedElsewhere:
+        return 1
     except InatSoundsError as error:
-        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        if is_first_to_tell():
+            print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        if is_first_to_tell():
+            print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
+        if not beside():  # a launcher says so itself
+            print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
         return 130
 
 

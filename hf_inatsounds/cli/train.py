@@ -9,6 +9,7 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
+  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two --processes 2
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
       train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
+from hf_inatsounds.launching import beside, run_processes
 
 if TYPE_CHECKING:
     from hf_inatsounds.training.arguments import Recipe
@@ -46,15 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "keys",
         nargs=argparse.REMAINDER,
         metavar="--KEY VALUE",
-        help="keys of the recipe, below; --config.hidden_size 64 changes one value within a key",
+        help="keys of the recipe, below; --config.hidden_size 64 changes one value within a key; "
+        "--processes N trains in N processes of this machine, each on a GPU of its own where there are some",
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
-    flags, keys = split_flags(arguments.keys)
+    count, words = split_processes(arguments.keys)
+    flags, keys = split_flags(words)
     if "help" in flags:  # behind the recipe argparse does not see it
         from hf_inatsounds.cli.main import main
 
@@ -66,13 +70,15 @@ def run(arguments: argparse.Namespace) -> None:
     hush_libraries()
     if dry:
         _dry_run(recipe, as_json)
-        return
+        return 0
+    if count > 1:
+        return run_processes(_command(arguments, words), count)
     from hf_inatsounds.reports import summarise
     from hf_inatsounds.training.run import train
 
     found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
     if not found["main_process"]:
-        return
+        return 0
     best, final = found["best"], found["final"]
     reached = (
         f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
@@ -97,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
         found["pushed"] = push_model(recipe.out, recipe.push_to_hub, public=recipe.hub_public)
         lines[-1] = f"pushed: {found['pushed']}"
     show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
+    return 0
 
 
 def _evaluated(recipe: Recipe) -> str:
@@ -114,6 +121,7 @@ def _dry_run(recipe: Recipe, as_json: bool) -> None:
         recipe_yaml(recipe),
         f"model: {found['architecture']}, {found['parameters']:,} parameters "
         f"({found['trainable_parameters']:,} of them trained), {found['weights_bytes'] / 1e6:.1f} MB of weights",
+        *([f"from the checkpoint: {found['start']['told']}"] if found["start"] else []),
         f"label space: {space['classes']:,} classes, {space['with_training_recordings']:,} of them in the "
         f"{recipe.train_split} split, {space['evaluated']:,} evaluated, {space['validated']:,} validated",
         f"steps: {found['steps']:,} of {found['examples_a_step']} recordings, {found['steps_an_epoch']:,} an epoch of "
@@ -129,6 +137,31 @@ def _open_repository(recipe: Recipe, *, create: bool) -> None:
         from hf_inatsounds.model_hub import open_repository
 
         open_repository(recipe.push_to_hub, public=recipe.hub_public, create=create)
+
+
+def split_processes(words: list[str]) -> tuple[int, list[str]]:
+    """How many processes are asked for, and the other words.
+
+    >>> split_processes(["--epochs", "3", "--processes", "2"])
+    (2, ['--epochs', '3'])
+
+    Raises:
+        FlagError: no number of at least 1, or another launcher has started processes already.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--processes", nargs="?", default="1", const="")
+    found, others = parser.parse_known_args(words)
+    if not found.processes.isdecimal() or int(found.processes) < 1:
+        raise FlagError("bad value", where="--processes", found=repr(found.processes), expected="at least 1")
+    if int(found.processes) > 1 and beside():
+        raise FlagError("bad value", where="--processes", expected="1 where accelerate or torchrun starts processes")
+    return int(found.processes), others
+
+
+def _command(arguments: argparse.Namespace, words: list[str]) -> list[str]:
+    """The command line of each of several processes."""
+    flags = [f"--{name}" for name in ("json", "quiet", "resume") if getattr(arguments, name)]
+    return ["train", *flags, arguments.recipe, *words]
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:

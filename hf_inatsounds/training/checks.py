@@ -79,10 +79,11 @@ CHOICES = {
         "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "reduce_lr_on_plateau", "greedy",
     ),
     "validation": ("full", "cheap"),
+    "device": ("auto", "cuda", "xpu", "mps", "cpu"),
     "sampling": ("natural", "square-root", "class-balanced", "uniform"),
 }  # fmt: skip
 TRACKERS = ("tensorboard", "trackio", "wandb")
-MAY_BE_EMPTY = ("index", "push_to_hub")
+MAY_BE_EMPTY = ("index", "push_to_hub", "revision", "subfolder")
 """Texts that say something by being empty."""
 
 OF_ENCODERS = ("temperature", "projection_size")

@@ -33,7 +33,9 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         trainer.batches.set_epoch(0)
         first = [row for row, _ in next(iter(trainer.batches))]
         batch = trainer._prepare_inputs(setup.collator()(first))
-        features = trainer.classifier.frontend.model_inputs(*trainer.resample(batch["waveforms"], batch["lengths"]))
+        here = trainer.at_waveforms
+        resampled = trainer.resample(batch["waveforms"].to(here), batch["lengths"].to(here))
+        features = trainer.classifier.frontend.model_inputs(*resampled)
         with torch.no_grad(), trainer.compute_loss_context_manager():
             outputs = trainer.compute_loss(setup.classifier.model.train(), batch, return_outputs=True)[1]
     model = setup.classifier.model

@@ -8,7 +8,7 @@ import re
 from hf_inatsounds.training.arguments import Recipe
 
 GROUPS = {
-    "The model": ("model", "config", "feature_extractor"),
+    "The model": ("model", "revision", "subfolder", "config", "feature_extractor"),
     "The objective": (
         "objective", "loss", "focal_gamma", "asymmetry", "negative_weight", "label_smoothing", "logit_adjustment",
         "hierarchy", "temperature", "projection_size",
@@ -33,7 +33,7 @@ GROUPS = {
         "log_every_steps", "eval_batch_size", "report_to", "out", "push_to_hub", "hub_public",
     ),
     "The machine": (
-        "workers", "bf16", "fp16", "gradient_checkpointing", "torch_compile", "resample_on", "ddp_timeout",
+        "device", "workers", "bf16", "fp16", "gradient_checkpointing", "torch_compile", "resample_on", "ddp_timeout",
     ),
 }  # fmt: skip
 

@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from hf_inatsounds.archives.fetch import Source, is_hub_id
+from hf_inatsounds.devices import choose_device, device_name
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, SplitInfo, environment
 from hf_inatsounds.files import write_json, write_text
@@ -28,7 +28,7 @@ RECIPE_FILE, REPORT_FILE, ORIGIN_FILE = "recipe.yaml", "report.md", "origin.json
 MAY_CHANGE = frozenset({
     "source", "index", "validation_split", "validation", "validation_recordings", "evaluate_every_epochs", "patience",
     "save_every_steps", "log_every_steps", "eval_batch_size", "workers", "max_unusable_share", "report_to",
-    "push_to_hub", "hub_public", "out", "ddp_timeout",
+    "device", "ddp_timeout", "push_to_hub", "hub_public", "out",
 })  # fmt: skip
 """Keys that a resumed run may have other values of: the steps that are taken do not depend on them."""
 
@@ -42,7 +42,7 @@ def write_start(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> No
 
 def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[str, Any]:
     """Where a run's numbers come from: versions, device, and which recordings."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    device = device_name(choose_device(recipe.device))
     return {
         "environment": {**environment(), "device": device, "processes": n_processes},
         "dataset": {

@@ -1,4 +1,4 @@
-"""Model, optimiser and schedule tried out, so that what is wrong with them is told before anything is read."""
+"""Model and schedule tried out, so that what is wrong with them is told before any recording is read."""
 
 from __future__ import annotations
 
@@ -6,52 +6,64 @@ import math
 from typing import Any
 
 import torch
+from transformers import TrainingArguments, get_scheduler
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.models import minimum_samples
+from hf_inatsounds.models import Classifier, minimum_samples
+from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.failures import REFUSALS
-from hf_inatsounds.training.trainer import CropTrainer
+from hf_inatsounds.training.learning import optimizer_groups
 from hf_inatsounds.windows import WindowSpec
 
 
-def rehearse(trainer: CropTrainer, steps: int) -> None:
-    """Pass a silent window through the model, make optimiser and schedule, and throw all of it away.
+def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArguments, steps: int) -> None:
+    """Pass a silent window through the model, and go through the schedule.
 
     Args:
-        trainer: before its run.
+        recipe: the run.
+        classifier: what it trains; left as it is.
+        arguments: transformers' own.
         steps: of the run.
 
     Raises:
-        RecipeError: if the model does not take what its feature extractor gives, or transformers refuses the schedule.
+        RecipeError: if the model does not take what its feature extractor gives, has no such layers as the optimiser
+            is to tell apart, or transformers refuses the schedule.
     """
     try:
-        _pass_silence(trainer)
+        _pass_silence(recipe, classifier)
     except REFUSALS as error:
         raise RecipeError(
             "the model does not take what its feature extractor gives", where="config, feature_extractor, window_s",
             found=error,
         ) from error  # fmt: skip
-    trainer.create_optimizer()
+    optimizer_groups(recipe, classifier.model)
     try:
-        _go_through(trainer.create_scheduler(steps), steps)
+        _go_through(_schedule(recipe, arguments, steps), steps)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RecipeError(
-            "transformers refuses the schedule", where=f"scheduler {trainer.recipe.scheduler}, lr_scheduler_kwargs",
-            found=error,
-        ) from error  # fmt: skip
-    trainer.optimizer = trainer.lr_scheduler = None
-    trainer._created_lr_scheduler = False
+            "transformers refuses the schedule", where=f"scheduler {recipe.scheduler}, lr_scheduler_kwargs", found=error
+        ) from error
 
 
 @torch.no_grad()
-def _pass_silence(trainer: CropTrainer) -> None:
-    model, frontend, device = trainer.classifier.model, trainer.classifier.frontend, trainer.args.device
-    window = WindowSpec(trainer.recipe.window_s, trainer.recipe.stride_s)
-    size = max(window.size_samples(frontend.sampling_rate), minimum_samples(model.config))
-    lengths = torch.tensor([size], device=device)
-    model.to(device).eval()
-    model(**frontend.model_inputs(torch.zeros(1, size, device=device), lengths))
+def _pass_silence(recipe: Recipe, classifier: Classifier) -> None:
+    model, window = classifier.model, WindowSpec(recipe.window_s, recipe.stride_s)
+    size = max(window.size_samples(classifier.sampling_rate), minimum_samples(model.config))
+    model.eval()
+    model(**classifier.inputs(torch.zeros(1, size), torch.tensor([size])))
     model.train()
+
+
+def _schedule(recipe: Recipe, arguments: TrainingArguments, steps: int) -> Any:
+    """The schedule of an optimiser of nothing."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=recipe.learning_rate)
+    return get_scheduler(
+        recipe.scheduler,
+        optimizer,
+        num_warmup_steps=arguments.get_warmup_steps(steps),
+        num_training_steps=steps,
+        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+    )
 
 
 def _go_through(scheduler: Any, steps: int) -> None:

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import gather_object
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, environment
+from hf_inatsounds.progress import note
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.checkpoints import checkpoint_to_resume
 from hf_inatsounds.training.course import Course
 from hf_inatsounds.training.failures import failures_named, refusals_named
+from hf_inatsounds.training.precision import precision_name
 from hf_inatsounds.training.records import check_resumable, check_trackers, write_end, write_start
-from hf_inatsounds.training.setup import Setup, set_up, summary
+from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 
@@ -59,20 +60,24 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     trainer.remove_callback(PrinterCallback)
     course = Course(recipe, trainer.batches, trainer.average, quiet=quiet or not setup.state.is_main_process)
     trainer.add_callback(course)
+    told = start_of(setup.classifier)
     if setup.state.is_main_process:
+        if told:
+            note(f"{recipe.model}: {told['told']}", quiet=quiet)
         write_start(recipe, setup.splits, setup.state.num_processes)
-    with failures_named(out, workers=recipe.workers):
+    with failures_named(out, workers=recipe.workers, state=setup.state):
         trainer.train(resume_from_checkpoint=checkpoint)
         if trainer.average and setup.validation is None:
             trainer.use_average()
         trainer.gather()
         final = _final(trainer, course)
-        trainer.defects.add(gather_object(list(trainer.defects.seen.values())))
+        for seen in setup.state.gather(list(trainer.defects.seen.values()), "what was wrong with recordings"):
+            trainer.defects.add(seen)
         run = _outcome(setup, trainer, course) | {"final": final, "seconds": round(time.monotonic() - began, 1)}
         if setup.state.is_main_process:
             run["digests_sha256"] = write_digests(out, trainer.defects)
             write_end(out, trainer.whole, run, trainer.state.log_history)
-        setup.state.wait_for_everyone()
+        setup.state.wait("the first process to write the run")
     return {**run, "main_process": setup.state.is_main_process}
 
 
@@ -102,7 +107,10 @@ def _tensorboard_in(out: Path) -> Iterator[None]:
 def _outcome(setup: Setup, trainer: CropTrainer, course: Course) -> dict[str, Any]:
     """What ``train.json`` holds, but for the time it took."""
     recipe = setup.recipe
-    setting = {"windows": recipe.validation, "recordings": recipe.validation_recordings or "all"}
+    setting = {
+        "windows": recipe.validation, "recordings": recipe.validation_recordings or "all",
+        "dtype": precision_name(recipe),
+    }  # fmt: skip
     return {
         **summary(setup),
         "epochs": round(trainer.state.epoch or 0, 2),

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from accelerate import PartialState
 from transformers import TrainingArguments, set_seed
 
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.augmentation import BatchAugmentation, WaveformAugmentation, parse_chain
-from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
+from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.builder import INatSounds
+from hf_inatsounds.devices import DTYPES, frontend_device
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
+from hf_inatsounds.heads import has_projection
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import resamples_in_batch
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.augmenting import batch_augmentation, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.checks import ON_METRICS
@@ -28,8 +30,10 @@ from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
 from hf_inatsounds.training.neighbours import NeighbourValidator
+from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.rows import IndexedRows
+from hf_inatsounds.training.side_by_side import share_batch_norms, skips_layers
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
@@ -49,7 +53,7 @@ class Setup:
     """
 
     recipe: Recipe
-    state: PartialState
+    state: Launched
     info: SplitInfo
     validation: SplitInfo | None
     classifier: Classifier
@@ -82,7 +86,7 @@ class Setup:
         rows: RecordingList | RecordingStream
         if reads_by_number(recipe):
             # of an index any recording at 12 ms: the very batches that prepared files give, without preparing any
-            by_number = _by_number(info) if recipe.streaming else prepared_rows(info, self.state)
+            by_number = _by_number(info) if recipe.streaming else prepared_rows(info)
             rows = RecordingList(by_number, sampling=recipe.sampling, beta=recipe.sampling_beta)
         else:  # from afar a block that is fetched has to serve for all its recordings
             rows = RecordingStream(
@@ -98,8 +102,13 @@ class Setup:
         GPU does not notice them.
         """
         wanted, rate = self.recipe.resample_on, self.classifier.sampling_rate
-        on_device = wanted == "device" or (wanted == "auto" and self.state.device.type == "cuda")
+        on_device = wanted == "device" or (wanted == "auto" and self._has_gpu)
         return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate
+
+    @property
+    def _has_gpu(self) -> bool:
+        """Whether what is computed beside the model leaves the CPU alone."""
+        return frontend_device(self.state.device).type != "cpu"
 
     def collator(self) -> CropCollator:
         """What makes crops of rows."""
@@ -107,7 +116,7 @@ class Setup:
         return CropCollator(
             size_s=recipe.window_s,
             sampling_rate=self.crop_rate,
-            augmentation=_waveform_augmentation(recipe),
+            augmentation=waveform_augmentation(recipe),
             minimum_samples=math.ceil(
                 minimum_samples(self.classifier.model.config) * self.crop_rate / self.classifier.sampling_rate
             ),
@@ -118,32 +127,29 @@ class Setup:
 
     def augmentation(self) -> BatchAugmentation:
         """What is done to a batch on the device."""
-        recipe = self.recipe
-        return BatchAugmentation(
-            recipe.frequency_masks,
-            recipe.frequency_mask_bins,
-            recipe.time_masks,
-            recipe.time_mask_frames,
-            recipe.mixup,
-            recipe.mixup_alpha,
-            cast(MixupLevel, recipe.mixup_level),
-            cast(MixupTargets, recipe.mixup_targets),
-        )
+        return batch_augmentation(self.recipe)
 
     def trainer(self) -> CropTrainer:
-        """The Trainer; from here on each process draws its own dropout."""
+        """The Trainer, when all processes have come so far; from here on each draws its own dropout."""
         if self.recipe.gradient_checkpointing:
             self.classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.state.num_processes > 1:
+            share_batch_norms(self.classifier.model)
+        validator, arguments, collator = self.validator(), training_arguments(self), self.collator()
+        rehearse(self.recipe, self.classifier, arguments, self.steps)  # before an hour goes into preparing recordings
         trainer = CropTrainer(
             self.recipe,
             self.classifier,
-            training_arguments(self),
+            arguments,
             self.batches(),
-            self.collator(),
+            collator,
             self.augmentation(),
-            self.validator() or _no_validation,
+            validator or _no_validation,
+            self.state,
         )
-        rehearse(trainer, self.steps)
+        if validator is not None:
+            validator.prepare()
+        self.state.wait("model and recordings to be ready")
         set_seed((self.recipe.seed + 1_000_003 * self.state.process_index) % 2**32)
         return trainer
 
@@ -162,7 +168,8 @@ def set_up(recipe: Recipe) -> Setup:
         InatSoundsError: for whatever is wrong with the recipe, the source or the checkpoint.
     """
     check_sampling(recipe)
-    state = PartialState(cpu=not torch.cuda.is_available())
+    check_precision(recipe)
+    state = Launched(recipe.device, recipe.ddp_timeout)
     set_seed(recipe.seed)
     info = split_info(recipe.source, recipe.name, recipe.train_split, recipe.index)
     validation = None
@@ -176,8 +183,11 @@ def set_up(recipe: Recipe) -> Setup:
             window=WindowSpec(recipe.window_s, recipe.stride_s),
             config=recipe.config,
             feature_extractor=recipe.feature_extractor,
+            revision=recipe.revision or None,
+            subfolder=recipe.subfolder or None,
         )
         restrict(recipe, classifier.model)
+    classifier.dtype = DTYPES[precision_name(recipe)]  # a validation is scored in what is trained in
     return Setup(recipe, state, info, validation, classifier)
 
 
@@ -187,19 +197,12 @@ def _by_number(info: SplitInfo) -> IndexedRows:
     return IndexedRows(builder.recordings(info.split))
 
 
-def _waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
-    """What the recipe says, its transforms made once, so that a mistake in them is told before anything is read."""
-    chain = parse_chain(recipe.waveform_augmentation)
-    chain.check()
-    return WaveformAugmentation(recipe.gain_db, recipe.noise, recipe.pitch, recipe.shorten, chain)
-
-
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
     on_cpu = setup.state.device.type == "cpu"
     every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
@@ -224,7 +227,8 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_steps=every_log,
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
+        ddp_find_unused_parameters=skips_layers(setup.classifier.model),
+        ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
         ddp_timeout=recipe.ddp_timeout,
         use_cpu=on_cpu,
         seed=recipe.seed,
@@ -233,6 +237,11 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         trackio_space_id=None,  # nothing goes to the Hub but what push_to_hub says
         disable_tqdm=True,
     )
+    _ = arguments.device  # sets up what follows
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # of several GPUs one: DataParallel would divide batches that are made whole
+    return arguments
 
 
 def _schedule_options(recipe: Recipe) -> dict[str, Any] | None:
@@ -245,11 +254,20 @@ def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
 
 
+def start_of(classifier: Classifier) -> dict[str, Any] | None:
+    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
+    start = classifier.start
+    if start is None or has_projection(classifier.model):
+        return None
+    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
+
+
 def summary(setup: Setup) -> dict[str, Any]:
     """What a run is, before it has begun."""
     model, info = setup.classifier.model, setup.info
     return {
         "model": setup.recipe.model,
+        "start": start_of(setup.classifier),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         "objective": setup.recipe.objective,

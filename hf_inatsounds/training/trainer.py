@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -12,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
+from typing_extensions import override
 
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.defects import DefectLog
+from hf_inatsounds.devices import frontend_device
 from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, TrainingError
 from hf_inatsounds.files import replacing
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.resampling import Resample
 from hf_inatsounds.training.arguments import Recipe
@@ -31,7 +35,7 @@ from hf_inatsounds.training.sharding import full_state, load_full_state
 from hf_inatsounds.training.stream import CropCollator
 
 ENOUGH = 100
-"""Recordings seen before their share of unusable ones can fail a run."""
+"""Recordings seen before their share of unusable ones can fail a run in the middle of an epoch."""
 
 
 class CropTrainer(Trainer):
@@ -48,6 +52,7 @@ class CropTrainer(Trainer):
         collator: decodes crops.
         augmentation: of a batch, on the device.
         validate: called at each evaluation; returns metrics by name.
+        processes: that train together.
     """
 
     control: Any  # set by the base class
@@ -64,6 +69,7 @@ class CropTrainer(Trainer):
         collator: CropCollator,
         augmentation: BatchAugmentation,
         validate: Callable[[], dict[str, float]],
+        processes: Launched,
     ) -> None:
         sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum})
         sgd[1]["nesterov"] = recipe.momentum > 0  # which torch asks for
@@ -82,6 +88,7 @@ class CropTrainer(Trainer):
         self.collator = collator
         self.augmentation = augmentation
         self.validate = validate
+        self.processes = processes
         # of a model that FSDP is to divide a whole copy is scored and saved: processes score unequal numbers of windows
         self.whole = replace(classifier, model=deepcopy(classifier.model)) if self.is_fsdp_enabled else classifier
         if self.is_fsdp_enabled and recipe.ema_decay:
@@ -90,12 +97,14 @@ class CropTrainer(Trainer):
         self.defects = DefectLog()
         self._unusable = 0
         self.waited_s = 0.0
-        classifier.frontend.to(arguments.device)
-        self.resample = Resample(collator.sampling_rate, classifier.sampling_rate).to(arguments.device)
+        self.add_callback(_UnusableShare(self))
+        self.at_waveforms = frontend_device(arguments.device)
+        classifier.frontend.to(self.at_waveforms)
+        self.resample = Resample(collator.sampling_rate, classifier.sampling_rate).to(self.at_waveforms)
 
     def get_train_dataloader(self) -> Any:
         """The process's own batches; not accelerate's, whose processes repeat recordings to fill the last one."""
-        pin_memory = self.args.device.type != "cpu"
+        pin_memory = self.args.device.type in ("cuda", "xpu")
         return crop_loader(self.batches, self.collator, workers=self.recipe.workers, pin_memory=pin_memory)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
@@ -104,9 +113,10 @@ class CropTrainer(Trainer):
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         self.waited_s += time.monotonic() - began
         counted = sum((batch["weights"].sum() for batch in batches), torch.zeros(()))
-        if self.args.world_size > 1:
-            counted = self.accelerator.reduce(counted.to(device), reduction="sum")
-        return batches, counted
+        step = self.state.global_step + 1
+        counted = self.processes.total(counted, f"the recordings of step {step}")  # however long a source keeps one
+        self.processes.waits_for = f"the gradients of step {step}"
+        return batches, counted.to(device)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -118,13 +128,21 @@ class CropTrainer(Trainer):
         # resumes exactly, and nothing depends on how a batch is divided, but for who is whose partner in mixup.
         generator = np.random.default_rng([self.args.seed, self.state.global_step])
         targets = objective.targets(inputs["labels"], self.classifier.model.config.num_labels)
-        each = {"weights": weights, "keys": inputs["keys"]}
-        waveforms, lengths = self.resample(inputs["waveforms"], inputs["lengths"])
+        keys, here = inputs["keys"], self.at_waveforms
+        waveforms, lengths = self.resample(inputs["waveforms"].to(here), inputs["lengths"].to(here))
         waveforms, lengths, targets = self.augmentation.mix_waveforms(
-            waveforms, lengths, targets, objective, generator, **each
+            waveforms, lengths, targets.to(here), objective, generator, weights=weights.to(here), keys=keys
         )
-        features = frontend.model_inputs(waveforms, lengths)
-        features, targets = self.augmentation(features, targets, objective, generator, layout=frontend.layout, **each)
+        features = {name: one.to(weights.device) for name, one in frontend.model_inputs(waveforms, lengths).items()}
+        features, targets = self.augmentation(
+            features,
+            targets.to(weights.device),
+            objective,
+            generator,
+            layout=frontend.layout,
+            weights=weights,
+            keys=keys,
+        )
         outputs = model(**features)
         loss = objective.loss(outputs.logits, targets, weights)
         if num_items_in_batch is not None:  # from the mean over this pass to its share in the whole step's mean;
@@ -192,7 +210,8 @@ class CropTrainer(Trainer):
         final = folder / f"checkpoint-{self.state.global_step}"
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(folder / f"checkpoint-{self.state.best_global_step}")
-        main, wait = self.args.should_save, self.accelerator.wait_for_everyone
+        main = self.args.should_save
+        wait = functools.partial(self.processes.wait, f"the checkpoint of step {self.state.global_step}")
         if (final / STATE_FILE).exists():  # after a step, and now again after the validation that came next
             wait()
             if main:
@@ -244,12 +263,37 @@ class CropTrainer(Trainer):
     def _note(self, inspections: list[Any]) -> None:
         self._unusable += sum(not one.usable for one in inspections if one.recording_id not in self.defects.seen)
         self.defects.add(inspections)
-        seen = len(self.defects.seen)
-        if seen >= ENOUGH and self._unusable > self.recipe.max_unusable_share * seen:
+        self._check_usable(len(self.defects.seen), self._unusable, ENOUGH)
+
+    def check_usable(self) -> None:
+        """At an epoch's end: whether too many of all processes' recordings cannot be decoded, however few there are.
+
+        Of a run that was resumed late in an epoch too few may have been seen to tell.
+        """
+        counts = self.processes.gather((len(self.defects.seen), self._unusable), "the end of the epoch")
+        seen, unusable = (sum(column) for column in zip(*counts, strict=True))
+        self._check_usable(seen, unusable, seen if seen == unusable else min(ENOUGH, self.batches.n_recordings // 2))
+
+    def _check_usable(self, seen: int, unusable: int, enough: int) -> None:
+        if seen >= enough and unusable > self.recipe.max_unusable_share * seen:
+            first = next(
+                (one.file_name for one in self.defects.seen.values() if not one.usable), "another process's part"
+            )
             raise AudioError(
                 "too many recordings cannot be decoded",
-                where=next(one.file_name for one in self.defects.seen.values() if not one.usable),
-                found=f"{self._unusable} of the first {seen}",
+                where=first,
+                found=f"{unusable} of the first {seen}",
                 expected=f"at most {self.recipe.max_unusable_share:.0%} (max_unusable_share)",
-                fix="Check the archive's md5.",
+                fix="Check the archive's md5, or raise max_unusable_share.",
             )
+
+
+class _UnusableShare(TrainerCallback):
+    """Looks at the share of unusable recordings when an epoch ends."""
+
+    def __init__(self, trainer: CropTrainer) -> None:
+        self.trainer = trainer
+
+    @override
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.check_usable()

@@ -149,6 +149,20 @@ def test_too_many_unusable_recordings_fail_the_run(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "train.json").exists()
 
 
+@pytest.mark.parametrize(("every", "share"), [(1, 0.05), (1, 0.9), (12, 0.05)])
+def test_the_share_of_few_recordings_is_looked_at_when_an_epoch_ends(tmp_path, every, share):
+    def spoil(stem, document, files):
+        for name in list(files)[::every]:
+            files[name] = b""
+
+    (tmp_path / "source").mkdir()
+    source = write_source(tmp_path / "source", change=spoil)
+    expected = f"found {12 // every} of the first 12; expected at most {share:.0%}"
+    with pytest.raises(AudioError, match=expected):
+        train(recipe(source, tmp_path / "run", max_unusable_share=share, validation_split="none", epochs=1), quiet=True)
+    assert not (tmp_path / "run" / "train.json").exists()
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_run_cut_off_in_an_epoch_resumes_to_the_same_weights(tiny, tmp_path, monkeypatch, accumulation):
     settings = {"validation_split": "none", "gradient_accumulation_steps": accumulation, "batch_size": 3, "epochs": 4}

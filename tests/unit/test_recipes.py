@@ -60,7 +60,7 @@ def test_a_resolved_recipe_reads_back_the_same():
         ("config: " + "[" * 3000, "not YAML"),
         ("window_s: 1", r"stride_s \(its default\): found 1\.5; expected at most window_s = 1"),
         ("lerning_rate: 1e-3", "'learning_rate'"),
-        ("zzz: 1", "one of model, config"),
+        ("zzz: 1", "one of model, revision"),
         ("epochs: many", r"epochs: found 'many'; expected a whole number"),
         ("epochs: 0", "epochs: found 0; expected at least 1"),
         ("epochs: true", "expected a whole number"),
