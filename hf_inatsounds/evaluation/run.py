@@ -14,6 +14,7 @@ import numpy as np
 
 from hf_inatsounds.defects import DefectLog
 from hf_inatsounds.devices import device_name, dtype_name
+from hf_inatsounds.digests import count_identical, read_digests
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
@@ -28,6 +29,7 @@ from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import note, track
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.scoring.folder import WORK, Blocks, block_size, finished
+from hf_inatsounds.scoring.scores import SCORES_MANIFEST
 from hf_inatsounds.windows import WindowSpec
 
 RESULTS_FILE = "results.json"
@@ -215,6 +217,7 @@ def evaluate(
         "metrics": metrics,
         **measured,
         "defects": defects,
+        "byte_identical": _byte_identical(out, Path(checkpoint)),
         "environment": environment(),
     }
     if geo and prior is not None:
@@ -266,6 +269,24 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
         "evaluated_classes": len(info.label_space.evaluated),
         "present_classes": len(info.present),
     }
+
+
+def _byte_identical(out: Path, checkpoint: Path) -> dict[str, int] | None:
+    """Evaluated recordings whose bytes were trained on too; None where either's digests are not known."""
+    try:
+        scored, run = read_record(out / SCORES_MANIFEST), read_record(checkpoint / TRAIN_FILE)
+        evaluated = read_digests(out, scored.get("digests_sha256"))
+        trained = read_digests(checkpoint, run.get("digests_sha256"))
+        if evaluated is None or trained is None:
+            return None
+        return {
+            "recordings": count_identical(evaluated, trained),
+            "of": scored["recordings"],
+            "training_recordings_known": len(trained),
+            "training_recordings": run["recordings"],
+        }
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _training(checkpoint: Path, digest: str | None) -> dict[str, Any] | None:

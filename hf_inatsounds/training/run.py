@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedError
 from hf_inatsounds.evaluation import environment
 from hf_inatsounds.files import defined
@@ -95,6 +96,7 @@ def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: 
         run["seconds"] = round(time.monotonic() - began, 1)
         if main:
             check_folder()
+            run["digests_sha256"] = write_digests(out, trainer.defects)
             run = write_end(out, trainer.whole, run, trainer.state.log_history)
         setup.state.wait("the first process to write the run")
     return {**defined(run), "main_process": main}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from transformers import TrainingArguments, set_seed
 
 from hf_inatsounds.archives.fetch import Source
@@ -19,16 +17,17 @@ from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
-from hf_inatsounds.resampling import Resample
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
+from hf_inatsounds.training.checks import ON_METRICS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict, start_of
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
+from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.rows import IndexedRows
 from hf_inatsounds.training.side_by_side import leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
@@ -123,13 +122,14 @@ class Setup:
             self.classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
         if self.state.num_processes > 1:
             share_batch_norms(self.classifier.model)
-        validator = self.validator()
+        validator, arguments, collator = self.validator(), training_arguments(self), self.collator()
+        rehearse(self.recipe, self.classifier, arguments, self.steps)  # before an hour goes into preparing recordings
         trainer = CropTrainer(
             self.recipe,
             self.classifier,
-            training_arguments(self),
+            arguments,
             self.batches(),
-            self.collator(),
+            collator,
             self.augmentation(),
             validator or _no_validation,
             self.state,
@@ -137,7 +137,7 @@ class Setup:
         if validator is not None:
             validator.prepare()
         self.state.wait("model and recordings to be ready")
-        set_seed(self.recipe.seed + 1_000_003 * self.state.process_index)
+        set_seed((self.recipe.seed + 1_000_003 * self.state.process_index) % 2**32)
         return trainer
 
     def validator(self) -> Validator | None:
@@ -196,6 +196,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.scheduler,
+        lr_scheduler_kwargs=_schedule_options(recipe),
         warmup_steps=round(recipe.warmup_share * setup.steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
@@ -229,6 +230,12 @@ def training_arguments(setup: Setup) -> TrainingArguments:
     return arguments
 
 
+def _schedule_options(recipe: Recipe) -> dict[str, Any] | None:
+    """What the schedule takes; one that follows the validation is told that a greater mAP is better."""
+    follows = {"mode": "max"} if recipe.scheduler in ON_METRICS else {}
+    return {**follows, **recipe.lr_scheduler_kwargs} or None
+
+
 def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
 
@@ -247,40 +254,4 @@ def summary(setup: Setup) -> dict[str, Any]:
         "recordings": len(info.labels),
         "hours": info.hours,
         "processes": setup.state.num_processes,
-    }
-
-
-def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """What a run would do: its recipe, sizes, steps and the first batch's shapes; nothing is written.
-
-    The rows of an archive that is not streamed are read as a stream here, since preparing them would write
-    Arrow files.
-    """
-    check_sampling(recipe)
-    setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural"))
-    batches = setup.batches()
-    batches.set_epoch(0)
-    first = next(iter(batches))
-    batch = setup.collator()([row for row, _ in first])
-    model = setup.classifier.model
-    resample = Resample(setup.crop_rate, setup.classifier.sampling_rate)
-    features = setup.classifier.inputs(*resample(batch["waveforms"], batch["lengths"]))
-    with torch.no_grad():
-        logits = model.eval()(**features).logits
-    shapes = {"waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": logits}
-    return {
-        **summary(setup),
-        "recipe": dataclasses.asdict(recipe),
-        "architecture": type(model).__name__,
-        "weights_bytes": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
-        "label_space": {
-            "classes": len(setup.info.label_space),
-            "with_training_recordings": len(setup.info.present),
-            "evaluated": len(setup.info.label_space.evaluated),
-            "validated": len(setup.validation.present) if setup.validation else 0,
-        },
-        "examples_a_step": setup.part.step_items,
-        "steps_an_epoch": setup.steps_an_epoch,
-        "steps": setup.steps,
-        "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }
