@@ -13,9 +13,9 @@ ORDER = (
     "annotation_json", "annotations", "summary", "decoding", "ordering", "recordings", "indexed", "builder", "wav",
     "flac", "encoded", "audio", "resampling", "defects", "digests", "verification", "publishing", "windows",
     "objectives", "frontends", "augmentation", "presets", "input_length", "heads", "weights", "hub_checkpoints",
-    "loading", "checkpoints", "finetuning", "models", "metrics", "evaluate_modules", "geo", "scoring", "evaluation", "comparison",
-    "reports", "source_reports", "embedded", "training", "inference", "downstream", "cards", "model_hub",
-    "quickstart", "cli",
+    "loading", "checkpoints", "finetuning", "models", "metrics", "evaluate_modules", "geo", "scoring", "evaluation",
+    "comparison", "reports", "source_reports", "embedded", "training", "inference", "downstream", "cards",
+    "model_hub", "quickstart", "cli",
 )  # fmt: skip
 
 
