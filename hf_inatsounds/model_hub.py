@@ -5,16 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.cards import write_card
+from hf_inatsounds.cards import results_of, write_card
 from hf_inatsounds.errors import CheckpointError, PublishError
+from hf_inatsounds.identity import checkpoint_digest, file_digest, read_record
 from hf_inatsounds.publishing.hub import as_publish_errors
 
-PUSHED = (
+MODEL = (
     "README.md", "config.json", "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json",
-    "label_space.json", "inatsounds.json", "recipe.yaml", "origin.json", "train.json", "report.md", "curves.png",
-    "results.json", "*/results.json",
+    "label_space.json", "inatsounds.json",
 )  # fmt: skip
-"""A run's files that go to the Hub: no checkpoint to resume from, and no scores of single recordings."""
+"""What of a checkpoint goes to the Hub: nothing to resume from."""
+RECORDS = (
+    "recipe.yaml", "origin.json", "train.json", "report.md", "curves.png", "results.json", "*/results.json",
+)  # fmt: skip
+"""What else a push may have put there. The next one deletes what it does not have itself: transformers would read one
+file of weights of the push before rather than the new shards beside it."""
+
+
+def pushed_files(run_dir: Path) -> list[str]:
+    """A run's files that go to the Hub: the model's, and those records of it that are of this very model.
+
+    Scores of single recordings stay. So do a recipe, a report or results that were copied in from another run.
+    """
+    run, digest = read_record(run_dir / "train.json"), checkpoint_digest(run_dir)
+    own = [str(path.relative_to(run_dir)) for path in results_of(run_dir)[0]]
+    if digest is not None and run.get("checkpoint_sha256") == digest:
+        files = run.get("files", {})
+        same = [name for name in files if (run_dir / name).is_file() and file_digest(run_dir / name) == files[name]]
+        own += ["train.json", *same]
+    return [*MODEL, *own]
+
 
 MAY_NOT_WRITE = "Log in with a token that may write there: hf auth login, or HF_TOKEN"
 
@@ -100,10 +120,8 @@ def push_model(run_dir: str | Path, repo_id: str, *, public: bool = False) -> st
         done = _api().upload_folder(
             repo_id=repo_id,
             folder_path=run_dir,
-            allow_patterns=list(PUSHED),
-            delete_patterns=list(
-                PUSHED
-            ),  # of an earlier push: one file of weights beside new shards would be read first
+            allow_patterns=pushed_files(run_dir),
+            delete_patterns=[*MODEL, *RECORDS],
             commit_message="Model, recipe and card",
         )
     return str(done.commit_url)

@@ -26,7 +26,7 @@ from hf_inatsounds.files import write_json
 from hf_inatsounds.finetuning import merged
 from hf_inatsounds.frontends import Frontend, frontend_for
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
-from hf_inatsounds.heads import classification_head, has_projection, save_native
+from hf_inatsounds.heads import classification_head, has_projection, save_native, start_head
 from hf_inatsounds.hub_checkpoints import checkpoint_folder
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.objectives import Contrastive, Objective, objective_of
@@ -239,18 +239,9 @@ def build_classifier(
             config=config, feature_extractor=overrides, window=window,
         )  # fmt: skip
     if start is None or start.head == "new":
-        _start_head(model, objective.initial_logit(len(names)))
+        start_head(model, objective.initial_logit(len(names)))
     _mend_batch_norms(model)
     return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window, start=start)
-
-
-def _start_head(model: torch.nn.Module, logit: float | None) -> None:
-    """Begin a new head's biases at ``logit``; None leaves them as they are."""
-    if logit is None:
-        return
-    head = classification_head(model)
-    if isinstance(head, torch.nn.Linear) and head.bias is not None:
-        torch.nn.init.constant_(head.bias, logit)
 
 
 def _mend_batch_norms(model: torch.nn.Module) -> None:

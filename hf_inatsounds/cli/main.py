@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from hf_inatsounds import __version__
-from hf_inatsounds.errors import EndedElsewhere, InatSoundsError
+from hf_inatsounds.cli.output import never_fail_to_print
+from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable
 from hf_inatsounds.launching import beside, is_first_to_tell, leave
 
 COMMANDS = {
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="hf-inatsounds",
         description="The iNaturalist Sounds Dataset for Hugging Face: stream, fine-tune, evaluate, predict.",
-        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted, "
+        "143 told to end (SIGTERM).",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -57,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    never_fail_to_print()
     arguments = parser().parse_args(argv)
     code = _run(arguments)
     leave(code)
@@ -77,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
         if is_first_to_tell():
-            print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+            print(f"hf-inatsounds {arguments.command}: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if not beside():  # a launcher says so itself

@@ -7,7 +7,7 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
   hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume
+  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume auto
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two --processes 2
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.epilog = f"{ADVICE}\n\nKeys, with their defaults (docs/recipes.md says more):\n\n{keys_text()}"
     parser.add_argument("recipe", help="YAML file; train/recipes has some")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the run folder's last checkpoint; --resume auto begins where there is none",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print what the run would do; nothing is written")
     parser.add_argument(
         "keys",
@@ -57,7 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
-    count, words = split_processes(arguments.keys)
+    words, auto = arguments.keys, False
+    if arguments.resume and arguments.recipe == "auto" and words and not words[0].startswith("-"):
+        arguments.recipe, words, auto = words[0], words[1:], True  # --resume auto RECIPE.yaml
+    count, words = split_processes(words)
     flags, keys = split_flags(words)
     if "help" in flags:  # behind the recipe argparse does not see it
         from hf_inatsounds.cli.main import main
@@ -72,21 +78,23 @@ def run(arguments: argparse.Namespace) -> int:
         _dry_run(recipe, as_json)
         return 0
     if count > 1:
-        return run_processes(_command(arguments, words), count)
+        return run_processes(_command(arguments, words, auto), count)
     from hf_inatsounds.reports import summarise
+    from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
+    asked = arguments.resume or "resume" in flags
+    found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
     if not found["main_process"]:
         return 0
     best, final = found["best"], found["final"]
-    reached = (
-        f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
-        if best
-        else "no validation"
-    )
+    reached = "no validation"
+    if best:
+        reached = f"best validation {recipe.validated_by} {shown(best['map'])} after epoch {best['epoch']:g}"
+    elif found["history"]:
+        reached = f"validation {recipe.validated_by} undefined, the last weights kept"
     if best and final and final["map"] != best["map"]:
-        reached += f", {final['map']:.3f} on the full split"
+        reached += f", {shown(final['map'])} on the full split"
     following = f"evaluate {recipe.out} --source {recipe.source} --split {_evaluated(recipe)}"
     if recipe.objective == "contrastive":
         following = f"train RECIPE.yaml --model {recipe.out} --source {recipe.source} --out FINE_TUNED"
@@ -158,14 +166,17 @@ def split_processes(words: list[str]) -> tuple[int, list[str]]:
     return int(found.processes), others
 
 
-def _command(arguments: argparse.Namespace, words: list[str]) -> list[str]:
+def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:
     """The command line of each of several processes."""
-    flags = [f"--{name}" for name in ("json", "quiet", "resume") if getattr(arguments, name)]
-    return ["train", *flags, arguments.recipe, *words]
+    flags = [f"--{name}" for name in ("json", "quiet") if getattr(arguments, name)]
+    resume = ["--resume", "auto"] if auto else ["--resume"] * arguments.resume
+    return ["train", *flags, arguments.recipe, *resume, *words]
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
     """Flags without a value (json, quiet, resume …) and recipe keys with one; of equal ones the last counts.
+
+    ``--resume auto`` is the flag "resume-auto".
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})
@@ -181,6 +192,10 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
         if not word.startswith("--") or not word.strip("-"):
             raise FlagError("not a flag", where="command line", found=repr(word), expected="--key value")
         key, given, value = word[2:].partition("=")
+        if key == "resume" and ([value] if given else waiting[:1]) == ["auto"]:
+            waiting = waiting if given else waiting[1:]
+            flags.add("resume-auto")
+            continue
         if key in _FLAGS and not given:
             flags.add(key)
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 from typing import Any
 
@@ -53,8 +52,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
             "evaluated": len(setup.info.label_space.evaluated),
             "validated": len(setup.validation.present) if setup.validation else 0,
         },
-        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
-        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
+        "examples_a_step": setup.part.step_items,
+        "steps_an_epoch": setup.steps_an_epoch,
         "steps": setup.steps,
         "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +12,24 @@ from transformers import TrainingArguments, set_seed
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.builder import INatSounds
-from hf_inatsounds.devices import DTYPES, frontend_device
+from hf_inatsounds.devices import DTYPES
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
-from hf_inatsounds.heads import has_projection
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
-from hf_inatsounds.resampling import resamples_in_batch
-from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.training.augmenting import batch_augmentation, waveform_augmentation
+from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.checks import ON_METRICS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
-from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
+from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict, start_of
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.rows import IndexedRows
-from hf_inatsounds.training.side_by_side import share_batch_norms, skips_layers
+from hf_inatsounds.training.side_by_side import leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
@@ -50,6 +46,7 @@ class Setup:
         info: the split that is trained on.
         validation: the split that is validated on; None for none.
         classifier: what is trained.
+        step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
     """
 
     recipe: Recipe
@@ -57,6 +54,7 @@ class Setup:
     info: SplitInfo
     validation: SplitInfo | None
     classifier: Classifier
+    step_recordings: int = 0
 
     @property
     def splits(self) -> list[SplitInfo]:
@@ -66,19 +64,19 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows = self.recipe.batch_size // self.recipe.crops_per_recording
-        return Part(rows, self.state.process_index, self.state.num_processes)
+        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
+        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        return Part(rows, self.state.process_index, n, step)
 
     @property
-    def batches_an_epoch(self) -> int:
-        """Forward passes of each process."""
-        return math.ceil(len(self.info.labels) / self.part.global_size)
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return math.ceil(len(self.info.labels) / self.part.step_items)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        an_epoch = math.ceil(self.batches_an_epoch / self.recipe.gradient_accumulation_steps)
-        return self.recipe.max_steps or an_epoch * self.recipe.epochs
+        return self.recipe.max_steps or self.steps_an_epoch * self.recipe.epochs
 
     def batches(self) -> GlobalBatches:
         """Which recordings make which batch; the rows are prepared if need be."""
@@ -96,19 +94,8 @@ class Setup:
 
     @property
     def crop_rate(self) -> int:
-        """Rate of the crops that workers make, in Hz: the dataset's where the device resamples, else the model's.
-
-        soxr takes .5 ms of a core for 3 s. In batch the same costs a core .8 ms, but is 56 million operations: a
-        GPU does not notice them.
-        """
-        wanted, rate = self.recipe.resample_on, self.classifier.sampling_rate
-        on_device = wanted == "device" or (wanted == "auto" and self._has_gpu)
-        return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate
-
-    @property
-    def _has_gpu(self) -> bool:
-        """Whether what is computed beside the model leaves the CPU alone."""
-        return frontend_device(self.state.device).type != "cpu"
+        """Rate of the crops that workers make, in Hz."""
+        return crop_rate(self.recipe, self.classifier.sampling_rate, self.state.device)
 
     def collator(self) -> CropCollator:
         """What makes crops of rows."""
@@ -200,12 +187,11 @@ def _by_number(info: SplitInfo) -> IndexedRows:
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
-    on_cpu = setup.state.device.type == "cpu"
-    every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
+    every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
     arguments = TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_accumulation_steps=setup.part.passes,
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
@@ -227,10 +213,10 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_steps=every_log,
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
-        ddp_find_unused_parameters=skips_layers(setup.classifier.model),
+        ddp_find_unused_parameters=leaves_parameters_out(setup.classifier.model),
         ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
         ddp_timeout=recipe.ddp_timeout,
-        use_cpu=on_cpu,
+        use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
         run_name=Path(recipe.out).name,
@@ -252,14 +238,6 @@ def _schedule_options(recipe: Recipe) -> dict[str, Any] | None:
 
 def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
-
-
-def start_of(classifier: Classifier) -> dict[str, Any] | None:
-    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
-    start = classifier.start
-    if start is None or has_projection(classifier.model):
-        return None
-    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
 
 
 def summary(setup: Setup) -> dict[str, Any]:
