@@ -15,9 +15,11 @@ MODEL = (
     "label_space.json", "inatsounds.json",
 )  # fmt: skip
 """What of a checkpoint goes to the Hub: nothing to resume from."""
-
-RECORDS = ("recipe.yaml", "origin.json", "train.json", "report.md", "curves.png", "results.json", "*/results.json")
-"""A run's records that may go there."""
+RECORDS = (
+    "recipe.yaml", "origin.json", "train.json", "report.md", "curves.png", "results.json", "*/results.json",
+)  # fmt: skip
+"""What else a push may have put there. The next one deletes what it does not have itself: transformers would read one
+file of weights of the push before rather than the new shards beside it."""
 
 
 def pushed_files(run_dir: Path) -> list[str]:
@@ -119,7 +121,7 @@ def push_model(run_dir: str | Path, repo_id: str, *, public: bool = False) -> st
             repo_id=repo_id,
             folder_path=run_dir,
             allow_patterns=pushed_files(run_dir),
-            delete_patterns=[*MODEL, *RECORDS],  # of an earlier push: old weights beside new shards would be read first
+            delete_patterns=[*MODEL, *RECORDS],
             commit_message="Model, recipe and card",
         )
     return str(done.commit_url)

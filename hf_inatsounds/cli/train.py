@@ -176,7 +176,7 @@ def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> lis
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
     """Flags without a value (json, quiet, resume …) and recipe keys with one; of equal ones the last counts.
 
-    --resume auto is the flag "resume-auto".
+    ``--resume auto`` is the flag "resume-auto".
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})

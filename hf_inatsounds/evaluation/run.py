@@ -273,20 +273,17 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
 
 def _byte_identical(out: Path, checkpoint: Path) -> dict[str, int] | None:
     """Evaluated recordings whose bytes were trained on too; None where either's digests are not known."""
-    try:
-        scored, run = read_record(out / SCORES_MANIFEST), read_record(checkpoint / TRAIN_FILE)
-        evaluated = read_digests(out, scored.get("digests_sha256"))
-        trained = read_digests(checkpoint, run.get("digests_sha256"))
-        if evaluated is None or trained is None:
-            return None
-        return {
-            "recordings": count_identical(evaluated, trained),
-            "of": scored["recordings"],
-            "training_recordings_known": len(trained),
-            "training_recordings": run["recordings"],
-        }
-    except (OSError, ValueError, KeyError, AttributeError):
+    scored, run = read_record(out / SCORES_MANIFEST), read_record(checkpoint / TRAIN_FILE)
+    evaluated = read_digests(out, scored.get("digests_sha256"))
+    trained = read_digests(checkpoint, run.get("digests_sha256"))
+    if evaluated is None or trained is None:
         return None
+    return {
+        "recordings": count_identical(evaluated, trained),
+        "of": scored["recordings"],
+        "training_recordings_known": len(trained),
+        "training_recordings": run["recordings"],
+    }
 
 
 def _training(checkpoint: Path, digest: str | None) -> dict[str, Any] | None:

@@ -1,11 +1,13 @@
 """Whatever a recipe's key is set to: refused in one line, or trained with; and a dry run says the same as a run."""
 
 import math
+import re
 
 import pytest
 import torch
 from transformers.trainer_utils import SchedulerType
 
+from hf_inatsounds.cli.train import split_flags
 from hf_inatsounds.errors import InatSoundsError, RecipeError
 from hf_inatsounds.objectives import LOSSES, SAMPLINGS
 from hf_inatsounds.training.arguments import KEYS, TYPES, make_recipe
@@ -14,7 +16,7 @@ from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.setup import set_up
-from tests.helpers.training import SETTINGS
+from tests.helpers.training import SETTINGS, SMALL
 
 HUGE = 10**30
 ANYTHING = [0, 1, -1, 0.5, math.nan, math.inf, -math.inf, HUGE, 1e30, 2**32, "", " ", "x", "a\0b", True, None, [], [1],
@@ -178,3 +180,24 @@ UNUSUAL = [
 def test_what_tracebacks_ended_once_is_trained_to_the_end(tiny, tmp_path, changes):
     recipe = make_recipe({**SETTINGS, "source": str(tiny), "out": str(tmp_path), "epochs": 2, **changes}, where="test")
     assert train(recipe, quiet=True)["steps"] == 4
+
+
+MISFITS = [
+    ("--feature_extractor.max_lenght", "5", "feature_extractor.max_lenght"),
+    ("--feature_extractor.max_length", "5", r"feature extractor gives|shorter than a patch|unknown key"),
+    ("--feature_extractor.num_mel_bins", "64", r"feature extractor gives|unknown key"),
+    ("--config.hidden_siez", "5", "config.hidden_siez: expected a key of"),
+    ("--config.id2label", "{'0': x}", "config.id2label"),
+    ("--config.num_labels", "7", "config.num_labels"),
+]
+
+
+def test_flags_that_do_not_fit_the_model_are_refused_over_presets_and_checkpoints(tiny, tmp_path):
+    base = {**SETTINGS, "source": str(tiny), "out": str(tmp_path / "run"), "max_steps": 2}
+    set_up(make_recipe(base, where="test")).classifier.save(tmp_path / "checkpoint")
+    for model, config in (("ast-tiny", SMALL), (str(tmp_path / "checkpoint"), {}), ("resnet-tiny", {})):
+        for flag, value, message in MISFITS:
+            values = {**base, "model": model, "config": config}
+            recipe = make_recipe(values, where="test", flags=split_flags([flag, value])[1])
+            assert recipe.config.items() >= config.items()  # merged, not replaced
+            assert re.search(message, outcome(lambda recipe=recipe: a_step(recipe))), (model, flag)
