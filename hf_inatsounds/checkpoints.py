@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from transformers import (
 )
 
 from hf_inatsounds.errors import CheckpointError
-from hf_inatsounds.frontends import SpectrogramImageExtractor
+from hf_inatsounds.frontends import SpectrogramImageExtractor, frontend_for
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
+from hf_inatsounds.frontends.settings import check_settings
 from hf_inatsounds.input_length import extractor_length, fit_input_length
 from hf_inatsounds.presets.families import image_extractor
 from hf_inatsounds.windows import WindowSpec
@@ -98,6 +100,7 @@ def checkpoint_classes(checkpoint: str | Path) -> list[str]:
 def _audio_extractor(folder: Path, shared: dict[str, Any], overrides: dict[str, Any], window: WindowSpec | None) -> Any:
     """A checkpoint's feature extractor, as long as the window; a length in ``shared`` is taken out of it."""
     length = {key: shared.pop(key) for key in ("max_length",) if key in shared}
+    check_settings(type(AutoFeatureExtractor.from_pretrained(folder)), overrides)
     extractor = AutoFeatureExtractor.from_pretrained(folder, **{**length, **overrides})
     if window is None or length:
         return extractor
@@ -148,4 +151,6 @@ def checkpoint_window(folder: Path, extractor: Any) -> WindowSpec:
     if isinstance(extractor, ASTFeatureExtractor) and frames:
         size_s = ((frames - 1) * HOP_SAMPLES + FRAME_SAMPLES) / extractor.sampling_rate
         return WindowSpec(size_s, size_s / 2)
-    return WindowSpec(3.0, 1.5)
+    frontend = frontend_for(extractor)
+    size_s = min(3.0, (frontend.longest_samples or math.inf) / frontend.sampling_rate)
+    return WindowSpec(size_s, size_s / 2)

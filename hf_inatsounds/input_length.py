@@ -16,7 +16,8 @@ from hf_inatsounds.windows import WindowSpec
 def extractor_length(config: Any, overrides: dict[str, Any], window: WindowSpec, sampling_rate: int) -> dict[str, Any]:
     """Values of a checkpoint's feature extractor that make its input as long as ``window``.
 
-    A length that a user chose stays, and so does a checkpoint's own where the window gives an AST as many patches.
+    A length that a user chose stays, and so does a checkpoint's own where it holds the window and the window gives an
+    AST as many patches.
 
     Args:
         config: the model's config.
@@ -27,7 +28,7 @@ def extractor_length(config: Any, overrides: dict[str, Any], window: WindowSpec,
     if config.model_type == "audio-spectrogram-transformer" and "max_length" not in overrides:
         frames = ast_frames(window, sampling_rate)
         alike = _ast_columns(config, frames) == _ast_columns(config, config.max_length)
-        return {"max_length": config.max_length if alike else frames}
+        return {"max_length": config.max_length if alike and frames <= config.max_length else frames}
     if config.model_type == "whisper" and "chunk_length" not in overrides:
         return {"chunk_length": whisper_seconds(window)}
     return {}

@@ -26,11 +26,13 @@ from hf_inatsounds.frontends import Frontend, frontend_for
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.heads import classification_head, has_projection, save_native
 from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.model_input import fitting_frontend
 from hf_inatsounds.objectives import Contrastive, Objective, objective_of
 from hf_inatsounds.presets import PRESETS, from_preset
-from hf_inatsounds.windows import WindowSpec
+from hf_inatsounds.repairs import repair
+from hf_inatsounds.windows import WindowSpec, check_heard
 
-MASKED_THROUGHOUT = frozenset({"wav2vec2", "hubert", "wavlm", "wav2vec2-bert"})
+MASKED_THROUGHOUT = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "wav2vec2-bert"})
 """Model types whose logits were seen not to depend on padding that is masked."""
 
 
@@ -82,10 +84,13 @@ class Classifier:
         after it has made features, or the model masks the padding.
 
         Args:
-            windows: (T_i,) float32 each, at ``sampling_rate``, at most a window long.
+            windows: (T_i,) float32 each, at ``sampling_rate``, at most as long as the model's input.
 
         Returns:
             (len(windows), C) float32.
+
+        Raises:
+            InatSoundsError: if a window is longer than the model's input.
         """
         out = np.empty((len(windows), self.model.config.num_labels), np.float32)
         for members, inputs in self._batches(windows):
@@ -103,6 +108,7 @@ class Classifier:
             (len(windows), D) float32.
 
         Raises:
+            InatSoundsError: if a window is longer than the model's input.
             CheckpointError: if the model ends in no linear layer over its classes.
         """
         head = classification_head(self.model)
@@ -119,6 +125,8 @@ class Classifier:
 
     def _batches(self, windows: Sequence[Waveform]) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
         """Which windows share a forward pass, and the model's inputs for them."""
+        longest = max((len(window) for window in windows), default=0)
+        check_heard(longest, self.frontend.longest_samples, self.sampling_rate, name="a window")
         self.model.eval()
         groups: dict[int, list[int]] = {}
         for i, window in enumerate(windows):
@@ -165,7 +173,7 @@ def minimum_samples(config: Any) -> int:
     """Samples below which a model has no output frame: the receptive field of its convolutions, or 1."""
     if config.model_type == "wav2vec2-bert":  # a pair of frames
         return FRAME_SAMPLES + HOP_SAMPLES
-    field = 1
+    field = getattr(config, "squeeze_factor", 1)  # SEW averages so many frames into one
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if kernels and strides:
         for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
@@ -210,8 +218,9 @@ def build_classifier(
         model, extractor = read_checkpoint(preset, shared, overrides, window)
     if preset in PRESETS or checkpoint_classes(preset) != names:
         _start_head(model, objective.initial_logit(len(names)))
-    _mend_batch_norms(model)
-    return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window)
+    repair(model)
+    frontend = fitting_frontend(model, extractor, window, minimum_samples(model.config))
+    return Classifier(model, extractor, frontend, label_space, objective, window)
 
 
 def _start_head(model: torch.nn.Module, logit: float | None) -> None:
@@ -221,17 +230,6 @@ def _start_head(model: torch.nn.Module, logit: float | None) -> None:
     head = classification_head(model)
     if isinstance(head, torch.nn.Linear) and head.bias is not None:
         torch.nn.init.constant_(head.bias, logit)
-
-
-def _mend_batch_norms(model: torch.nn.Module) -> None:
-    """Running statistics that remember: torch's momentum is the share of the new batch, .1 by default.
-
-    transformers gives EfficientNet .99 and MobileNet-V2 .997, TensorFlow's share of the old, so that evaluation would
-    see the last batch's statistics alone.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
-            module.momentum = 0.1
 
 
 def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None = None) -> Classifier:

@@ -94,8 +94,10 @@ def score_split(
 
     Raises:
         CheckpointError: if the checkpoint's classes are not the dataset's.
+        InatSoundsError: if the window is longer than the model's input.
     """
     check_classes(classifier, info)
+    classifier.frontend.check_window(window)
     mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
     total = len(range(part[0], len(info.labels), part[1]))
     if not total:
@@ -171,6 +173,7 @@ def evaluate(
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
     """
     check_classes(classifier, info)
+    classifier.frontend.check_window(window)
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     classes = scored_classes(info, scored)
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}

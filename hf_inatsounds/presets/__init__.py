@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.frontends.settings import REFUSALS, check_settings
 from hf_inatsounds.presets.families import FAMILIES
 from hf_inatsounds.presets.table import PRESETS, Preset
 from hf_inatsounds.windows import WindowSpec
@@ -25,18 +26,25 @@ def from_preset(
         window: inputs have its length.
 
     Raises:
-        RecipeError: if a chosen key is none of the config's.
+        RecipeError: if a chosen key is not in the config or the feature extractor, or a value makes no model.
     """
     import transformers
 
     one = PRESETS[preset]
     family = FAMILIES[one.family]
     kind = getattr(transformers, family.config)
+    check_settings(family.extractor, overrides)
     unknown = set(given) - set(vars(kind()))
     if unknown:
         raise RecipeError("unknown key", where=f"config.{min(unknown)}", expected=f"a key of {family.config}")
-    values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
-    model = getattr(transformers, family.model)(kind(**values))
+    try:
+        values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
+        model = getattr(transformers, family.model)(kind(**values))
+    except REFUSALS as error:
+        raise RecipeError(
+            "transformers refuses such a model", where="config, feature_extractor",
+            found=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
     if family.start is not None:
         family.start(model)
     return model, extractor

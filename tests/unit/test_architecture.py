@@ -12,9 +12,9 @@ ORDER = (
     "errors", "files", "progress", "schema", "labels", "archives", "annotation_json", "annotations", "summary",
     "decoding", "ordering", "recordings", "indexed", "builder", "wav", "flac", "encoded", "audio", "resampling",
     "defects", "verification", "publishing", "windows", "objectives", "frontends", "augmentation", "presets",
-    "input_length", "checkpoints", "finetuning", "heads", "models", "metrics", "evaluate_modules", "geo", "scoring",
-    "evaluation", "comparison", "reports", "source_reports", "embedded", "training", "inference", "downstream",
-    "cards", "model_hub", "quickstart", "cli",
+    "input_length", "model_input", "checkpoints", "heads", "finetuning", "repairs", "models", "metrics",
+    "evaluate_modules", "geo", "scoring", "evaluation", "comparison", "reports", "source_reports", "embedded",
+    "training", "inference", "downstream", "cards", "model_hub", "quickstart", "cli",
 )  # fmt: skip
 
 

@@ -1,0 +1,78 @@
+"""Settings of feature extractors that a user chose: known keys, of the right type and range."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+
+from hf_inatsounds.errors import RecipeError
+
+REFUSALS = (
+    ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError, MemoryError,
+    StrictDataclassError,
+)  # fmt: skip
+"""What transformers and torch raise where values contradict each other."""
+
+
+def check_settings(kind: type, chosen: Mapping[str, Any], *, where: object = "feature_extractor") -> None:
+    """Refuse a setting that a feature extractor does not have, or a value that none can have.
+
+    Args:
+        kind: class of the feature extractor.
+        chosen: what a user chose of it.
+        where: what the keys belong to.
+
+    Raises:
+        RecipeError: naming the key.
+
+    >>> from transformers import ASTFeatureExtractor
+    >>> check_settings(ASTFeatureExtractor, {"max_length": 0})
+    Traceback (most recent call last):
+    ...
+    hf_inatsounds.errors.RecipeError: feature_extractor.max_length must be an integer of at least 1, got 0
+    """
+    defaults = _defaults(kind)
+    for key, value in chosen.items():
+        if key not in defaults:
+            expected = f"one of {', '.join(sorted(defaults))}"
+            raise RecipeError("unknown key", where=f"{where}.{key}", expected=expected)
+        fits, expected = _expected(key, defaults[key], value)
+        if not fits:
+            raise RecipeError(f"{where}.{key} must be {expected}, got {value!r}")
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Setting → its default, of all classes that it inherits from; those without a default are always given."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        parameters = inspect.signature(base).parameters.values()
+        found |= {one.name: one.default for one in parameters if one.default is not one.empty}
+    if "sampling_rate" in found and "variant" not in found:
+        found["return_attention_mask"] = False  # by way of a keyword in some classes
+    return found
+
+
+def _expected(key: str, default: Any, value: Any) -> tuple[bool, str]:
+    """Whether a value is of its default's kind, and what it should be."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(default, bool):
+        return isinstance(value, bool), "true or false"
+    if key == "image_size":
+        sides = [value] if whole else value
+        fits = isinstance(sides, list | tuple) and len(sides) in (1, 2) and all(_positive(side) for side in sides)
+        return fits, "one or two integers of at least 1"
+    if isinstance(default, int):
+        return _positive(value), "an integer of at least 1"
+    if isinstance(default, float):
+        number = whole or isinstance(value, float)
+        above = key != "std"
+        return number and math.isfinite(value) and (above or value > 0), "a number" if above else "a number above 0"
+    return isinstance(value, str), "text"
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
