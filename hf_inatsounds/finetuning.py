@@ -42,17 +42,20 @@ def parameter_depths(model: nn.Module) -> dict[str, int]:
 
 def _out_of_order(model: Any) -> dict[str, bool]:
     """Parameters registered on the wrong side of the layers, and whether they belong after them."""
-    config = model.config
-    # a norm after the layers, where the layers have their own norms first
-    late = config.model_type == "wav2vec2-conformer" or getattr(config, "do_stable_layer_norm", False)
-    early = config.model_type == "sew-d"  # relative positions, which all layers look up
+    late, early = _ends_in_norm(model.config), model.config.model_type == "sew-d"
     found = {}
     for name, _ in model.named_parameters():
         if late and ".encoder.layer_norm." in name:
             found[name] = True
+        # relative positions, which all layers look up
         elif early and (".encoder.encoder.LayerNorm." in name or ".rel_embeddings." in name):
             found[name] = False
     return found
+
+
+def _ends_in_norm(config: Any) -> bool:
+    """Whether ``encoder.layer_norm`` runs after the layers, which then begin with norms of their own."""
+    return config.model_type == "wav2vec2-conformer" or bool(getattr(config, "do_stable_layer_norm", False))
 
 
 def freeze(model: Any, what: str) -> int:
@@ -121,10 +124,13 @@ def unused_parameters(model: Any) -> list[str]:
     """
     config = model.config
     masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
-    unused = [] if masks else ["masked_spec_embed"]
+    unused = [] if masks else [".masked_spec_embed"]
     if config.model_type == "wav2vec2-conformer":  # a relic of Wav2Vec2: it has positions of its own
-        unused.append("pos_conv_embed")
-    return [name for name, _ in model.named_parameters() if any(part in unused for part in name.split("."))]
+        unused.append(".pos_conv_embed.")
+    if getattr(config, "use_weighted_layer_sum", False):  # the sum is of the layers' outputs, before what follows them
+        unused += [".encoder.layer_norm."] if _ends_in_norm(config) else []
+        unused += [".encoder.upsample."] if config.model_type in ("sew", "sew-d") else []
+    return [name for name, _ in model.named_parameters() if any(part in name for part in unused)]
 
 
 def parameter_groups(
@@ -175,7 +181,10 @@ def add_lora(model: Any, rank: int, *, alpha: float | None = None) -> int:
     except ImportError as error:
         raise RecipeError("LoRA needs peft", where="lora_rank", fix="pip install 'hf-inatsounds[lora]'") from error
     inside = {id(module) for module in body_layers(model).modules()}
-    targets = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inside]
+    targets = [
+        name for name, m in model.named_modules()
+        if isinstance(m, nn.Linear) and id(m) in inside and not _read_past(model.config, name)
+    ]  # fmt: skip
     if not targets or model.config.model_type in ("resnet", "efficientnet", "mobilenet_v2"):
         raise RecipeError(
             "LoRA is for transformers",
@@ -194,6 +203,11 @@ def add_lora(model: Any, rank: int, *, alpha: float | None = None) -> int:
         weights.requires_grad_(id(weights) in trained or "lora_" in name)
     _hold(model)
     return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+
+
+def _read_past(config: Any, name: str) -> bool:
+    """Whether a linear layer's weights are read without running it: what LoRA adds there would do nothing."""
+    return config.model_type == "wavlm" and name.endswith(("q_proj", "k_proj", "v_proj", "attention.out_proj"))
 
 
 def has_lora(model: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.frontends.settings import refusals_named
 from hf_inatsounds.presets.families import ast_frames, whisper_seconds
 from hf_inatsounds.windows import WindowSpec
 
@@ -40,10 +41,11 @@ def fit_input_length(model: Any, feature_extractor: Any) -> None:
     Raises:
         RecipeError: if the model cannot take that length.
     """
-    if model.config.model_type == "audio-spectrogram-transformer":
-        _fit_ast(model, feature_extractor.max_length)
-    elif model.config.model_type == "whisper":
-        _fit_whisper(model, feature_extractor.nb_max_frames // 2)
+    with refusals_named("the model cannot take such an input"):
+        if model.config.model_type == "audio-spectrogram-transformer":
+            _fit_ast(model, feature_extractor.max_length)
+        elif model.config.model_type == "whisper":
+            _fit_whisper(model, feature_extractor.nb_max_frames // 2)
 
 
 def resized_positions(grid: torch.Tensor, columns: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.frontends import Frontend, frontend_for
-from hf_inatsounds.frontends.settings import REFUSALS
+from hf_inatsounds.frontends.settings import refusals_named
 from hf_inatsounds.windows import WindowSpec
 
 
@@ -28,16 +28,11 @@ def fitting_frontend(model: Any, feature_extractor: Any, window: WindowSpec, sho
     """
     _check_sizes(model.config, feature_extractor)
     _check_masks(model.config)
-    try:
+    with refusals_named("the feature extractor does not fit the model"):
         frontend = frontend_for(feature_extractor)
         frontend.check_window(window, name="window_s")
         if not any(weights.is_meta for weights in model.parameters()):
             _try(model, frontend, shortest_samples)
-    except REFUSALS as error:
-        raise RecipeError(
-            "the feature extractor does not fit the model", where="feature_extractor, config",
-            found=f"{type(error).__name__}: {error}",
-        ) from error  # fmt: skip
     return frontend
 
 

@@ -17,13 +17,15 @@ def repair(model: Any) -> None:
     """Make a classifier ready for training, in place. Its logits stay the same.
 
     - Running statistics of batch norms change slowly.
-    - SpecAugment leaves alone what is shorter than a mask.
+    - SpecAugment leaves alone what is shorter than a mask, and has the keys that it reads.
     - Parameters that no pass can use, and Whisper's fixed positions, are frozen.
     """
     _slow_statistics(model)
     for module in model.modules():
         if hasattr(module, "_mask_hidden_states"):
             module._mask_hidden_states = types.MethodType(_mask_what_is_long_enough, module)
+    if hasattr(model.config, "mask_feature_prob") and not hasattr(model.config, "mask_feature_min_masks"):
+        model.config.mask_feature_min_masks = 0  # WavLM reads it and has none, where others have 0
     unused = set(unused_parameters(model))
     for name, weights in model.named_parameters():
         if name in unused or (model.config.model_type == "whisper" and ".embed_positions." in name):

@@ -115,8 +115,10 @@ class SpectrogramImageExtractor:
         """Read what ``save_pretrained`` wrote; settings that ``overrides`` names are replaced.
 
         Raises:
+            RecipeError: an override that it does not have.
             CheckpointError: if the folder's images are not spectrograms, or the file is malformed.
         """
+        check_settings(cls, overrides)
         path = Path(folder) / PROCESSOR_FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))[_KEY]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -16,6 +17,16 @@ REFUSALS = (
     StrictDataclassError,
 )  # fmt: skip
 """What transformers and torch raise where values contradict each other."""
+
+
+@contextlib.contextmanager
+def refusals_named(what: str) -> Iterator[None]:
+    """What transformers or torch refuses of a config and a feature extractor is a RecipeError of one line."""
+    try:
+        yield
+    except REFUSALS as error:
+        found = f"{type(error).__name__}: {error}"
+        raise RecipeError(what, where="config, feature_extractor", found=found) from error
 
 
 def check_settings(kind: type, chosen: Mapping[str, Any], *, where: object = "feature_extractor") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.frontends.settings import REFUSALS, check_settings
+from hf_inatsounds.frontends.settings import check_settings, refusals_named
 from hf_inatsounds.presets.families import FAMILIES
 from hf_inatsounds.presets.table import PRESETS, Preset
 from hf_inatsounds.windows import WindowSpec
@@ -37,14 +37,9 @@ def from_preset(
     unknown = set(given) - set(vars(kind()))
     if unknown:
         raise RecipeError("unknown key", where=f"config.{min(unknown)}", expected=f"a key of {family.config}")
-    try:
+    with refusals_named("transformers refuses such a model"):
         values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
         model = getattr(transformers, family.model)(kind(**values))
-    except REFUSALS as error:
-        raise RecipeError(
-            "transformers refuses such a model", where="config, feature_extractor",
-            found=f"{type(error).__name__}: {error}",
-        ) from error  # fmt: skip
-    if family.start is not None:
-        family.start(model)
+        if family.start is not None:
+            family.start(model)
     return model, extractor

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 
+from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.frontends.image_settings import HOP_SAMPLES as IMAGE_HOP_SAMPLES
 from hf_inatsounds.frontends.image_settings import WINDOW_SAMPLES, SpectrogramImageExtractor, whole_columns
@@ -62,9 +63,14 @@ def image_extractor(values: Values, window: WindowSpec) -> SpectrogramImageExtra
 
 
 def _fit_ast(values: Values, overrides: Values, window: WindowSpec) -> tuple[Values, Any]:
-    frames = ast_frames(window, overrides.get("sampling_rate", 16_000))
+    frames = overrides.get("max_length", ast_frames(window, overrides.get("sampling_rate", 16_000)))
     config = transformers.ASTConfig(**{"max_length": frames, **values})
     bins, length = config.num_mel_bins, config.max_length
+    if length < config.patch_size:
+        raise RecipeError(
+            f"window_s and feature_extractor.max_length must give at least {config.patch_size} frames, one patch, "
+            f"got {length}"
+        )
     extractor = transformers.ASTFeatureExtractor(**{"num_mel_bins": bins, "max_length": length, **overrides})
     return {**values, "max_length": length}, extractor
 
