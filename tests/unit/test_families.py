@@ -28,7 +28,7 @@ WAVEFORMS = [preset for preset in TINY if hasattr(CONFIG[preset](), "conv_kernel
 LIMITED = [preset for preset in TINY if preset not in MASKING]
 HUB = {"mask_time_prob": 0.05, "mask_time_length": 10, "mask_feature_prob": 0.0, "apply_spec_augment": True}
 """SpecAugment as the Hub's configs have it; layers are dropped elsewhere."""
-LENGTHS = (0, 1, 2, 10, 399, 400, 401, 559, 560, 799, 800, 849, 850, 1_169, 1_170, 1_200, 3_279, 3_280)
+LENGTHS = (0, 1, 2, 10, 400, 401, 799, 850, 1_170, 3_280)
 
 
 def known(preset, values):
