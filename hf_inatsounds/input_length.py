@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.frontends.settings import refusals_named
 from hf_inatsounds.presets.families import ast_frames, whisper_seconds
 from hf_inatsounds.windows import WindowSpec
@@ -46,6 +47,18 @@ def fit_input_length(model: Any, feature_extractor: Any) -> None:
             _fit_ast(model, feature_extractor.max_length)
         elif model.config.model_type == "whisper":
             _fit_whisper(model, feature_extractor.nb_max_frames // 2)
+
+
+def minimum_samples(config: Any) -> int:
+    """Samples below which a model has no output frame: the receptive field of its convolutions, or 1."""
+    if config.model_type == "wav2vec2-bert":  # a pair of frames
+        return FRAME_SAMPLES + HOP_SAMPLES
+    field = getattr(config, "squeeze_factor", 1)  # SEW averages so many frames into one
+    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
+    if kernels and strides:
+        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+            field = (field - 1) * stride + kernel
+    return field
 
 
 def resized_positions(grid: torch.Tensor, columns: int) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ from hf_inatsounds.errors import CheckpointError, RecipeError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.frontends.base import Precision, check_precision
 from hf_inatsounds.frontends.settings import check_settings
+from hf_inatsounds.overrides import check_keys
 
 WINDOW_SAMPLES = 512
 HOP_SAMPLES = 128
@@ -82,7 +83,8 @@ class SpectrogramImageExtractor:
     @classmethod
     def of(cls, values: dict[str, Any], *, where: object) -> SpectrogramImageExtractor:
         """From keys and values; an unknown key or a value of the wrong type is a RecipeError."""
-        check_settings(cls, values, where=where)
+        check_keys(values, [one.name for one in fields(cls)], where=f"{where}", of="a spectrogram image")
+        check_settings(cls, values)
         return cls(**values)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.overrides import check_extractor
 
 REFUSALS = (
     ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError, MemoryError,
@@ -29,13 +30,12 @@ def refusals_named(what: str) -> Iterator[None]:
         raise RecipeError(what, where="config, feature_extractor", found=found) from error
 
 
-def check_settings(kind: type, chosen: Mapping[str, Any], *, where: object = "feature_extractor") -> None:
+def check_settings(kind: type, chosen: Mapping[str, Any]) -> None:
     """Refuse a setting that a feature extractor does not have, or a value that none can have.
 
     Args:
         kind: class of the feature extractor.
         chosen: what a user chose of it.
-        where: what the keys belong to.
 
     Raises:
         RecipeError: naming the key.
@@ -46,14 +46,12 @@ def check_settings(kind: type, chosen: Mapping[str, Any], *, where: object = "fe
     ...
     hf_inatsounds.errors.RecipeError: feature_extractor.max_length must be an integer of at least 1, got 0
     """
+    check_extractor(dict(chosen), kind)
     defaults = _defaults(kind)
     for key, value in chosen.items():
-        if key not in defaults:
-            expected = f"one of {', '.join(sorted(defaults))}"
-            raise RecipeError("unknown key", where=f"{where}.{key}", expected=expected)
-        fits, expected = _expected(key, defaults[key], value)
+        fits, expected = _expected(key, defaults.get(key, value), value)
         if not fits:
-            raise RecipeError(f"{where}.{key} must be {expected}, got {value!r}")
+            raise RecipeError(f"feature_extractor.{key} must be {expected}, got {value!r}")
 
 
 def _defaults(kind: type) -> dict[str, Any]:
@@ -62,8 +60,6 @@ def _defaults(kind: type) -> dict[str, Any]:
     for base in reversed(kind.__mro__[:-1]):
         parameters = inspect.signature(base).parameters.values()
         found |= {one.name: one.default for one in parameters if one.default is not one.empty}
-    if "sampling_rate" in found and "variant" not in found:
-        found["return_attention_mask"] = False  # by way of a keyword in some classes
     return found
 
 

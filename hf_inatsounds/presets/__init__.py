@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.frontends.settings import check_settings, refusals_named
+from hf_inatsounds.overrides import check_config
 from hf_inatsounds.presets.families import FAMILIES
 from hf_inatsounds.presets.table import PRESETS, Preset
 from hf_inatsounds.windows import WindowSpec
@@ -33,10 +33,8 @@ def from_preset(
     one = PRESETS[preset]
     family = FAMILIES[one.family]
     kind = getattr(transformers, family.config)
+    check_config(given, kind)
     check_settings(family.extractor, overrides)
-    unknown = set(given) - set(vars(kind()))
-    if unknown:
-        raise RecipeError("unknown key", where=f"config.{min(unknown)}", expected=f"a key of {family.config}")
     with refusals_named("transformers refuses such a model"):
         values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
         model = getattr(transformers, family.model)(kind(**values))

@@ -13,7 +13,7 @@ from hf_inatsounds.audio import Waveform
 from hf_inatsounds.errors import InatSoundsError, RecipeError
 from hf_inatsounds.finetuning import add_lora, body_layers, freeze, parameter_depths, unused_parameters
 from hf_inatsounds.heads import classification_head
-from hf_inatsounds.models import minimum_samples
+from hf_inatsounds.input_length import minimum_samples
 from hf_inatsounds.objectives import Multilabel
 from hf_inatsounds.presets import PRESETS
 from hf_inatsounds.presets.families import FAMILIES
