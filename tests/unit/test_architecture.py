@@ -12,8 +12,9 @@ ORDER = (
     "errors", "overrides", "launching", "devices", "launched", "files", "identity", "progress", "schema", "labels",
     "archives", "annotation_json", "annotations", "summary", "decoding", "ordering", "recordings", "indexed",
     "passed_over", "builder", "wav", "flac", "encoded", "audio", "resampling", "defects", "digests", "verification",
-    "publishing", "windows", "objectives", "frontends", "augmentation", "presets", "input_length", "heads",
-    "weights", "hub_checkpoints", "loading", "checkpoints", "finetuning", "models", "metrics", "evaluate_modules",
+    "publishing", "windows", "objectives", "frontends", "augmentation", "presets", "input_length", "model_input",
+    "heads", "weights", "hub_checkpoints", "loading", "checkpoints", "finetuning", "repairs", "models", "metrics",
+    "evaluate_modules",
     "geo", "scoring", "evaluation", "comparison", "reports", "source_reports", "embedded", "training", "inference",
     "downstream", "cards", "model_hub", "quickstart", "cli",
 )  # fmt: skip
