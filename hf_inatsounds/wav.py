@@ -1,4 +1,4 @@
-"""WAV headers read without a library, and 16-bit PCM samples straight from the bytes where they lie."""
+"""WAV headers read and written without a library, and 16-bit PCM samples straight from the bytes where they lie."""
 
 from __future__ import annotations
 
@@ -99,6 +99,27 @@ def _layout(chunk: bytes) -> tuple[int, int] | None:
     return rate, channels
 
 
+def wav_data(head: bytes) -> tuple[int, int, int] | None:
+    """Where a WAV file's samples begin, how many bytes its header claims of them, and the bytes of a frame.
+
+    None where there is no ``data`` chunk among the first bytes.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, or all of them.
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    position, align = 12, 1
+    while position + 8 <= len(head):
+        kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
+        if kind == b"data":
+            return position + 8, claimed, align
+        if kind == b"fmt " and position + 22 <= len(head):
+            align = max(int.from_bytes(head[position + 20 : position + 22], "little"), 1)
+        position += 8 + claimed + claimed % 2
+    return None
+
+
 def wav_is_truncated(head: bytes, size: int) -> bool:
     """Whether a WAV file's ``data`` chunk claims more bytes than the file has.
 
@@ -109,12 +130,23 @@ def wav_is_truncated(head: bytes, size: int) -> bool:
     >>> wav_is_truncated(b"RIFF" + b"....WAVE" + b"data" + (100).to_bytes(4, "little"), size=60)
     True
     """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return False
-    position = 12
-    while position + 8 <= len(head):
-        claimed = int.from_bytes(head[position + 4 : position + 8], "little")
-        if head[position : position + 4] == b"data":
-            return claimed < OPEN_LENGTH and position + 8 + claimed > size
-        position += 8 + claimed + claimed % 2
-    return False
+    found = wav_data(head)
+    return found is not None and found[1] < OPEN_LENGTH and found[0] + found[1] > size
+
+
+def write_wav(samples: np.ndarray[Any, np.dtype[np.float32]], sampling_rate: int, promised: int | None = None) -> bytes:
+    """A 16-bit mono WAV file.
+
+    Args:
+        samples: (T,) in [-1, 1]; what is louder is clipped.
+        sampling_rate: in Hz.
+        promised: samples that the header claims, where that is more than there are.
+
+    >>> wav_is_truncated(write_wav(np.zeros(5, np.float32), 22_050, promised=9), 54)
+    True
+    """
+    values = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    claimed = min(2 * max(promised or 0, len(samples)), OPEN_LENGTH - 2)
+    layout = struct.pack("<IHHIIHH", 16, 1, 1, sampling_rate, 2 * sampling_rate, 2, 16)
+    head = b"WAVEfmt " + layout + b"data" + struct.pack("<I", claimed)
+    return b"RIFF" + struct.pack("<I", len(head) + claimed) + head + values

@@ -1,4 +1,4 @@
-"""Encoded recordings: probe the header, read a window, resample. Only the seconds asked for are decoded."""
+"""An open recording: what its header says, and windows of it. Only the seconds asked for are decoded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import soundfile as sf
 import soxr
 
 from hf_inatsounds import flac
-from hf_inatsounds.encoded import file_size, head_of, located
+from hf_inatsounds.encoded import DecodedSamples, file_size, head_of, located
 from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.stand_ins import stand_in_kind
 from hf_inatsounds.wav import HEAD_BYTES, plain_wav, wav_is_truncated
-
-__all__ = ["AudioInfo", "Recording", "Waveform", "probe", "read_window", "wav_is_truncated"]
 
 MARGIN_S = 0.02
 """Decoded beside a window before resampling and cut off after it, so that its edges carry no filter transient."""
@@ -70,37 +69,21 @@ class Recording:
     plain FLAC in memory once its decoder is loaded. Everything else is decoded by libsndfile, damaged files included.
 
     Args:
-        audio: a row's audio dictionary (``{"bytes", "path"}``), bytes or another buffer, or a path.
+        audio: what an ``audio`` column holds (``{"bytes", "path"}``, ``{"array", "sampling_rate"}``, a decoder of
+            torchcodec), bytes or another buffer, or a path.
+        silence: whether a stand-in for a recording that cannot be decoded is read as the silence that it holds.
 
     Raises:
-        AudioError: if it is empty or no readable recording.
+        AudioError: if it is empty, no readable recording, or a stand-in for one.
     """
 
-    def __init__(self, audio: Any) -> None:
+    def __init__(self, audio: Any, *, silence: bool = False) -> None:
         self.audio = audio
         self.content, self.name = located(audio)
-        in_memory = not isinstance(self.content, str)
-        size = len(self.content) if in_memory else file_size(self.content, self.name)
-        if size == 0:
-            raise EmptyAudioError("empty recording", where=self.name, found="0 bytes", expected="WAV, FLAC, OGG or MP3")
-        head = bytes(self.content[:HEAD_BYTES]) if in_memory else head_of(self.content)
-        self._plain = plain_wav(head, size)
-        self._flac = flac.plain_flac(self.content) if in_memory and flac.ready() else None
         self._file: Any = None
-        plain = self._plain or self._flac
-        if plain is not None:
-            self.info = AudioInfo(
-                plain.n_samples, plain.sampling_rate, plain.n_channels, plain.subtype, truncated=False
-            )
-        else:
-            self._file = self._open()
-            self.info = AudioInfo(
-                n_samples=self._file.frames,
-                sampling_rate=self._file.samplerate,
-                n_channels=self._file.channels,
-                subtype=self._file.subtype,
-                truncated=wav_is_truncated(head, size),
-            )
+        self._flac: Any = None
+        self._plain: Any = None
+        self.info = self._decoded_info() if isinstance(self.content, DecodedSamples) else self._encoded_info(silence)
         if not RATES_HZ[0] <= self.info.sampling_rate <= RATES_HZ[1]:
             self.close()
             raise AudioError(
@@ -110,10 +93,37 @@ class Recording:
                 expected=f"{RATES_HZ[0]} to {RATES_HZ[1]} Hz",
             )
 
+    def _decoded_info(self) -> AudioInfo:
+        self._plain = self.content
+        return _info_of(self.content)
+
+    def _encoded_info(self, silence: bool) -> AudioInfo:
+        in_memory = not isinstance(self.content, str)
+        size = len(self.content) if in_memory else file_size(self.content, self.name)
+        if size == 0:
+            raise EmptyAudioError("empty recording", where=self.name, found="0 bytes", expected="WAV, FLAC, OGG or MP3")
+        head = bytes(self.content[:HEAD_BYTES]) if in_memory else head_of(self.content)
+        if not silence and (kind := stand_in_kind(head, size)):
+            error = EmptyAudioError if kind == "empty" else AudioError
+            raise error(f"{kind} recording", where=self.name, found="silence in its place")
+        self._plain = plain_wav(head, size)
+        self._flac = flac.plain_flac(self.content) if in_memory and flac.ready() else None
+        plain = self._plain or self._flac
+        if plain is not None:
+            return _info_of(plain)
+        self._file = self._open()
+        return AudioInfo(
+            n_samples=self._file.frames,
+            sampling_rate=self._file.samplerate,
+            n_channels=self._file.channels,
+            subtype=self._file.subtype,
+            truncated=wav_is_truncated(head, size),
+        )
+
     def read(
         self, offset_s: float = 0.0, duration_s: float | None = None, sampling_rate: int | None = None
     ) -> Waveform:
-        """As :func:`read_window`."""
+        """As :func:`hf_inatsounds.audio.read_window`."""
         if offset_s < 0 or (duration_s is not None and duration_s < 0):
             raise ValueError(f"offset_s and duration_s must not be negative; got {offset_s} and {duration_s}")
         rate, n_samples = self.info.sampling_rate, self.info.n_samples
@@ -243,40 +253,9 @@ class _ReadOnce(sf.SoundFile):
         return False
 
 
-def probe(audio: Any) -> AudioInfo:
-    """What the header says, without decoding.
-
-    Args:
-        audio: a row's audio dictionary, bytes, or a path.
-
-    Raises:
-        AudioError: if it is empty or no readable recording.
-    """
-    with Recording(audio) as recording:
-        return recording.info
-
-
-def read_window(
-    audio: Any, offset_s: float = 0.0, duration_s: float | None = None, sampling_rate: int | None = None
-) -> Waveform:
-    """Some seconds of a recording, mono; only they are decoded.
-
-    Args:
-        audio: a row's audio dictionary (``{"bytes", "path"}``), bytes, or a path. WAV, FLAC, OGG, MP3.
-        offset_s: where to begin, in seconds ≥ 0.
-        duration_s: how long, in seconds; None for all that follows.
-        sampling_rate: rate of the result in Hz; None keeps the recording's. Resampled with soxr's HQ filter.
-
-    Returns:
-        (T,) float32 in [-1, 1], channels averaged. Shorter than ``duration_s`` where the recording ends first,
-        empty where it ends before ``offset_s``.
-
-    Raises:
-        AudioError: if the recording is empty, cannot be read, or has more than ``MAX_SAMPLES`` to give.
-        ValueError: if ``offset_s`` or ``duration_s`` is negative.
-    """
-    with Recording(audio) as recording:
-        return recording.read(offset_s, duration_s, sampling_rate)
+def _info_of(plain: Any) -> AudioInfo:
+    """Of samples that are where their header says."""
+    return AudioInfo(plain.n_samples, plain.sampling_rate, plain.n_channels, plain.subtype, truncated=False)
 
 
 def _mono(samples: Any) -> Waveform:
