@@ -130,8 +130,8 @@ class DefectLog:
             entry = {"recording_id": recording_id, "file_name": inspection.file_name}
             for kind in inspection.kinds:
                 found[kind].append(entry)
-            if "empty" in inspection.kinds or inspection.digest is None:
-                continue  # empty files are equal, and named already
+            if not inspection.usable or inspection.digest is None:
+                continue  # nothing in them is repeated, and they are named already
             original = first.setdefault(inspection.digest, recording_id)
             if original != recording_id:
                 found["duplicate"].append({**entry, "repeats_recording_id": original})

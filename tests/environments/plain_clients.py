@@ -69,7 +69,7 @@ def subsampled(rows, extractor):
     return n
 
 
-def readme_examples(readme, source, index, mirror):
+def readme_examples(readme, source, index, mirror, decodes):
     """The Python examples of the README that load data, as they stand but for where the data is."""
     text = Path(readme).read_text(encoding="utf-8")
     hf_inatsounds.load_dataset = functools.partial(hf_inatsounds.load_dataset, source=source)
@@ -81,7 +81,8 @@ def readme_examples(readme, source, index, mirror):
         for ours, here in (("me/inatsounds", mirror), ("index", index), ("reptilia", "amphibia")):
             block = block.replace(f'"{ours}"', repr(here))
         exec(block, names)
-        if "rows" in names:
+        ours = names["load_dataset"] is hf_inatsounds.load_dataset
+        if "rows" in names and (ours or decodes):  # plain datasets asks for torchcodec, or for decode=False
             next(iter(names["rows"]))
         n += 1
     return n
@@ -120,7 +121,7 @@ def main(source, index, mirror, readme):
             prepared = hf_inatsounds.load_dataset("all", split, source=source, streaming=False)
             found["passes"][f"{split}: ours, transformers' example"] = subsampled(prepared, extractor)
             found["passes"][f"{split}: mirror, transformers' example"] = subsampled(plain, extractor)
-    found["readme_examples"] = readme_examples(readme, source, index, mirror)
+    found["readme_examples"] = readme_examples(readme, source, index, mirror, decodes)
     print(json.dumps(found))
 
 
