@@ -103,6 +103,7 @@ clients: $(READY) .venv-clients-3.6/.ready .venv-clients-4/.ready .venv-clients-
 	$(PYTHON) -m venv .venv-clients-$*
 	$(BIN)/python -c 'import glob, sysconfig; open(glob.glob(".venv-clients-$*/lib/*/site-packages")[0] + "/libraries.pth", "w").write(sysconfig.get_path("purelib"))'
 	.venv-clients-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed $(REQUIREMENT) $(TORCHCODEC)
+	.venv-clients-$*/bin/python -m pip install --quiet --disable-pip-version-check httpx
 	@touch $@
 
 clean:

@@ -15,7 +15,7 @@ from hf_inatsounds.audio import RATES_HZ, Recording, Waveform
 from hf_inatsounds.defects import UNUSABLE, kinds_of
 from hf_inatsounds.errors import AudioError, EmptyAudioError
 from hf_inatsounds.stand_ins import stand_in
-from hf_inatsounds.wav import HEAD_BYTES, plain_wav, wav_data, write_wav
+from hf_inatsounds.wav import HEAD_BYTES, OPEN_LENGTH, plain_wav, wav_data, wav_data_bytes, wav_with_size, write_wav
 
 DEFECTS = (*UNUSABLE, "truncated")
 """What the ``defect`` column says, the worst first; None where a recording is whole."""
@@ -42,9 +42,10 @@ class Playable:
 def playable(content: bytes) -> Playable:
     """A recording in a form that any decoder reads.
 
-    PCM and whole compressed recordings keep their bytes. A WAV file that ends within a sample is cut before it. A
-    compressed recording that does not decode to its end is written anew as 16-bit mono WAV, as far as it goes, with a
-    header that promises what the original's promised, so that it still counts as truncated.
+    PCM and whole compressed recordings keep their bytes; a size of 0 in a WAV header is put right. A WAV file that ends
+    within a sample is cut before it. A compressed recording that does not decode to its end, or not without a gap, is
+    written anew as 16-bit mono WAV, as far as it goes, with a header that promises what the original's promised, so
+    that it still counts as truncated.
 
     Args:
         content: the recording's file.
@@ -56,7 +57,7 @@ def playable(content: bytes) -> Playable:
     is_sane = plain is not None and RATES_HZ[0] <= plain.sampling_rate <= RATES_HZ[1]
     try:
         with Recording(content) as recording:
-            changed, is_whole = (content, True) if is_sane else _readable(content, recording)
+            changed, is_whole = (_with_size(content), True) if is_sane else _readable(content, recording)
             kinds = [*kinds_of(recording.info), *([] if is_whole else ["truncated"])]
     except EmptyAudioError:
         return Playable(stand_in("empty"), "empty")
@@ -74,11 +75,20 @@ def _readable(content: bytes, recording: Recording) -> tuple[bytes, bool]:
     """
     info, is_flac = recording.info, content.startswith(b"fLaC")
     if info.subtype.startswith("PCM") and not is_flac:
-        return (_whole_frames(content), False) if info.truncated else (content, True)
+        return (_whole_frames(content), False) if info.truncated else (_with_size(content), True)
     heard, is_whole = _heard(recording)
     if is_whole and (is_flac or info.subtype in WIDELY_READ):
         return content, True
-    return write_wav(heard, info.sampling_rate, promised=info.n_samples), is_whole
+    promised = None if is_whole else max(recording.promised_samples, len(heard) + 1)  # truncated to all who look
+    return write_wav(heard, info.sampling_rate, promised), is_whole
+
+
+def _with_size(content: bytes) -> bytes:
+    """A WAV file whose header claims the samples that are there, where it claimed none of them, or a part."""
+    found, n_bytes = wav_data(content[:HEAD_BYTES]), wav_data_bytes(content[:HEAD_BYTES], len(content))
+    if found is None or not found[1] < n_bytes < OPEN_LENGTH:
+        return content
+    return wav_with_size(content, n_bytes)
 
 
 def _whole_frames(content: bytes) -> bytes:
@@ -101,10 +111,11 @@ def _heard(recording: Recording) -> tuple[Waveform, bool]:
     try:
         for start in range(0, recording.info.n_samples, size):
             pieces.append(recording.read_samples(start, min(start + size, recording.info.n_samples)))
-            if recording.info.truncated:
+            if not len(pieces[-1]):
                 break
     except AudioError:
         if not pieces:
             raise
         return np.concatenate(pieces), False
-    return np.concatenate([np.zeros(0, np.float32), *pieces]), not recording.info.truncated
+    is_whole = not (recording.info.truncated or recording.gaps)
+    return np.concatenate([np.zeros(0, np.float32), *pieces]), is_whole

@@ -15,6 +15,9 @@ OPEN_LENGTH = 0xFFFF_FF00
 """From this claimed size on, the writer could not seek back to fill it in, and left it open."""
 
 _PASSED_CHUNKS = (b"LIST", b"fact", b"JUNK", b"bext")
+_CHUNKS_BEHIND = (*_PASSED_CHUNKS, b"id3 ", b"ID3 ", b"guan", b"wamd", b"cue ", b"smpl", b"iXML", b"_PMX", b"PEAK")
+"""What may follow the samples; where it follows at once, there are none."""
+
 _MAX_CHANNELS = 8
 
 
@@ -76,8 +79,13 @@ def plain_wav(head: bytes, size: int) -> PlainWav | None:
     while position + 8 <= len(head):
         kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
         if kind == b"data":
-            end = position + 8 + claimed
-            if layout is None or not claimed or claimed % (2 * layout[1]) or end > size:
+            if layout is None:
+                return None
+            there = wav_data_bytes(head, size)
+            if there < claimed < OPEN_LENGTH:
+                return None
+            claimed = there if claimed == there else there - there % (2 * layout[1])
+            if not claimed or claimed % (2 * layout[1]):
                 return None
             return PlainWav(*layout, n_samples=claimed // (2 * layout[1]), position=position + 8)
         if kind == b"fmt " and layout is None and claimed == 16 and position + 24 <= len(head):
@@ -118,6 +126,42 @@ def wav_data(head: bytes) -> tuple[int, int, int] | None:
             align = max(int.from_bytes(head[position + 20 : position + 22], "little"), 1)
         position += 8 + claimed + claimed % 2
     return None
+
+
+def wav_data_bytes(head: bytes, size: int) -> int:
+    """Bytes of samples that a WAV file holds: what its header claims, or what is there where that cannot be.
+
+    A recorder that lost power leaves a size of 0 before its samples, a writer to a pipe leaves it open, and beyond
+    4 GiB sizes wrap around.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, or all of them.
+        size: bytes of the whole file.
+
+    >>> head = b"RIFF" + bytes(4) + b"WAVE" + b"data" + bytes(4)
+    >>> wav_data_bytes(head + bytes(80), 100), wav_data_bytes(head + b"LIST" + bytes(76), 100)
+    (80, 0)
+    """
+    found = wav_data(head)
+    if found is None:
+        return 0
+    start, claimed, _ = found
+    there = max(size - start, 0)
+    if claimed >= OPEN_LENGTH or claimed > there:
+        return there
+    if claimed == 0:
+        return 0 if head[start : start + 4] in _CHUNKS_BEHIND else there
+    return claimed + ((there - claimed) >> 32 << 32)
+
+
+def wav_with_size(content: bytes, n_bytes: int) -> bytes:
+    """A WAV file whose header claims ``n_bytes`` of samples."""
+    found = wav_data(content[:HEAD_BYTES])
+    if found is None:
+        return content
+    start = found[0]
+    sizes = struct.pack("<I", start + n_bytes - 8), struct.pack("<I", n_bytes)
+    return b"".join([content[:4], sizes[0], content[8 : start - 4], sizes[1], content[start:]])
 
 
 def wav_is_truncated(head: bytes, size: int) -> bool:

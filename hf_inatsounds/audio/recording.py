@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import soundfile as sf
 import soxr
 
 from hf_inatsounds import flac
+from hf_inatsounds.audio import file_decoder
+from hf_inatsounds.audio.file_decoder import NOTHING, FileDecoder, Waveform, too_long
 from hf_inatsounds.encoded import DecodedSamples, file_size, head_of, located
 from hf_inatsounds.errors import AudioError, EmptyAudioError
 from hf_inatsounds.stand_ins import stand_in_kind
-from hf_inatsounds.wav import HEAD_BYTES, plain_wav, wav_is_truncated
+from hf_inatsounds.wav import HEAD_BYTES, plain_wav
 
 MARGIN_S = 0.02
 """Decoded beside a window before resampling and cut off after it, so that its edges carry no filter transient."""
@@ -25,16 +25,8 @@ RATES_HZ = (100, 1_000_000)
 """Sampling rates that are believed: below any hydrophone's, above any bat detector's. A damaged header may claim
 4 GHz, or 1 Hz, of which a second resampled would be an hour."""
 
-MAX_SAMPLES = 1 << 28
-"""One read gives so many at most, 1 GiB: 3.4 hours at 22,050 Hz. Longer recordings are read window by window."""
-
-BLOCK_SAMPLES = 1 << 20
-"""Decoded at a time: what a header claims is never allocated before it was there."""
-
 LOUDEST = 1e6
 """Of a sample; full scale is 1. Damaged floating point and lossy files hold anything, up to what overflows a filter."""
-
-Waveform = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -72,17 +64,26 @@ class Recording:
         audio: what an ``audio`` column holds (``{"bytes", "path"}``, ``{"array", "sampling_rate"}``, a decoder of
             torchcodec), bytes or another buffer, or a path.
         silence: whether a stand-in for a recording that cannot be decoded is read as the silence that it holds.
+        channel: which one to read, from 0; None for the mean of all.
+
+    Attributes:
+        info: what can be read.
+        promised_samples: what the header promised, where that is more.
+        power: summed power of the channels, averaged, and of their mean: it is far less where they cancel each other.
 
     Raises:
         AudioError: if it is empty, no readable recording, or a stand-in for one.
     """
 
-    def __init__(self, audio: Any, *, silence: bool = False) -> None:
-        self.audio = audio
+    def __init__(self, audio: Any, *, silence: bool = False, channel: int | None = None) -> None:
+        self.audio, self.channel = audio, channel
+        self.promised_samples = 0
+        self.power = [0.0, 0.0]
         self.content, self.name = located(audio)
-        self._file: Any = None
+        self._file: FileDecoder | None = None
         self._flac: Any = None
         self._plain: Any = None
+        self._head, self._size = b"", 0
         self.info = self._decoded_info() if isinstance(self.content, DecodedSamples) else self._encoded_info(silence)
         if not RATES_HZ[0] <= self.info.sampling_rate <= RATES_HZ[1]:
             self.close()
@@ -91,6 +92,12 @@ class Recording:
                 where=self.name,
                 found=f"{self.info.sampling_rate} Hz",
                 expected=f"{RATES_HZ[0]} to {RATES_HZ[1]} Hz",
+            )
+        self.promised_samples = max(self.promised_samples, self.info.n_samples)
+        if channel is not None and not 0 <= channel < self.info.n_channels:
+            self.close()
+            raise AudioError(
+                "no such channel", where=self.name, found=channel, expected=f"0 to {self.info.n_channels - 1}"
             )
 
     def _decoded_info(self) -> AudioInfo:
@@ -106,18 +113,21 @@ class Recording:
         if not silence and (kind := stand_in_kind(head, size)):
             error = EmptyAudioError if kind == "empty" else AudioError
             raise error(f"{kind} recording", where=self.name, found="silence in its place")
+        self._head, self._size = head, size
         self._plain = plain_wav(head, size)
-        self._flac = flac.plain_flac(self.content) if in_memory and flac.ready() else None
+        if in_memory and flac.ready() and self.channel is None:
+            self._flac = flac.plain_flac(self.content)
         plain = self._plain or self._flac
         if plain is not None:
             return _info_of(plain)
-        self._file = self._open()
+        decoder = self._decoder()
+        self.promised_samples = decoder.promised_samples
         return AudioInfo(
-            n_samples=self._file.frames,
-            sampling_rate=self._file.samplerate,
-            n_channels=self._file.channels,
-            subtype=self._file.subtype,
-            truncated=wav_is_truncated(head, size),
+            n_samples=decoder.n_samples,
+            sampling_rate=decoder.file.samplerate,
+            n_channels=decoder.file.channels,
+            subtype=decoder.file.subtype,
+            truncated=not decoder.is_whole,
         )
 
     def read(
@@ -144,7 +154,7 @@ class Recording:
             than its header says.
 
         Raises:
-            AudioError: if it cannot be decoded, or the result would have more than ``MAX_SAMPLES``.
+            AudioError: if it cannot be decoded, or the result would have more than ``file_decoder.MAX_SAMPLES``.
         """
         rate = self.info.sampling_rate
         if sampling_rate is None or sampling_rate == rate:
@@ -155,13 +165,22 @@ class Recording:
         first = start - before * step_in
         decoded = self._decode(first, stop + round(MARGIN_S * rate))
         length = round(max(min(stop, first + len(decoded)) - start, 0) * sampling_rate / rate)
-        if length > MAX_SAMPLES:
-            raise self._too_long(length)
+        if length > file_decoder.MAX_SAMPLES:
+            raise too_long(self.name, length)
         if not length:
             return np.zeros(0, np.float32)
         resampled = soxr.resample(decoded, rate, sampling_rate)
         skip = before * step_out
         return np.ascontiguousarray(resampled[skip : skip + length], dtype=np.float32)
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Damaged stretches that were met and read as silence, in samples."""
+        return [] if self._file is None else self._file.gaps
+
+    def heard(self, start: int, stop: int) -> bool:
+        """Whether anything of samples [start, stop), which were read, was there and not damaged."""
+        return start < min(stop, self.info.n_samples) and not any(a <= start and stop <= b for a, b in self.gaps)
 
     def close(self) -> None:
         """Close the file."""
@@ -176,11 +195,11 @@ class Recording:
     ) -> None:
         self.close()
 
-    def _open(self) -> sf.SoundFile:
-        try:
-            return _ReadOnce(self.content if isinstance(self.content, str) else io.BytesIO(self.content))
-        except (sf.LibsndfileError, OSError, RuntimeError) as error:
-            raise AudioError("unreadable recording", where=self.name, found=_reason(error)) from error
+    def _decoder(self) -> FileDecoder:
+        """The view that libsndfile has of the recording, opened when it is needed."""
+        if self._file is None:
+            self._file = FileDecoder(self.content, self._head, self._size, self.name, self._mono)
+        return self._file
 
     def _decode(self, start: int, stop: int) -> Waveform:
         """Mono samples [start, min(stop, end))."""
@@ -188,12 +207,15 @@ class Recording:
         if stop <= start:
             return np.zeros(0, np.float32)
         if self._plain is not None:
-            if stop - start > MAX_SAMPLES:
-                raise self._too_long(stop - start)
-            return _mono(self._plain.samples(self.content, start, stop))
-        blocks = (self._flac and self._flac_blocks(self._flac, start, stop)) or self._blocks(start, stop)
-        mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+            if stop - start > file_decoder.MAX_SAMPLES:
+                raise too_long(self.name, stop - start)
+            return self._mono(self._plain.samples(self.content, start, stop))
+        blocks = (self._flac and self._flac_blocks(self._flac, start, stop)) or self._decoder().read(start, stop)
+        mono = blocks[0] if len(blocks) == 1 else np.concatenate([NOTHING, *blocks])
         if len(mono) < stop - start:
+            ends = self.info.n_samples if self._file is None else self._file.n_samples
+            self.info = replace(self.info, n_samples=min(self.info.n_samples, ends), truncated=True)
+        elif self.gaps:
             self.info = replace(self.info, truncated=True)
         if not self.info.subtype.startswith("PCM") and not (np.abs(mono) < LOUDEST).all():  # no numbers are not less
             raise AudioError(
@@ -205,64 +227,27 @@ class Recording:
         """The same without libsndfile; empty where it has to say what is wrong."""
         blocks: list[Waveform] = []
         while start < stop:
-            block = flac.read_mono(self.content, plain, start, min(start + BLOCK_SAMPLES, stop))
+            block = flac.read_mono(self.content, plain, start, min(start + file_decoder.BLOCK_SAMPLES, stop))
             if block is None:
                 return []
             blocks.append(block)
             start += len(block)
-            if len(blocks) * BLOCK_SAMPLES > MAX_SAMPLES:
-                raise self._too_long(stop)
+            if len(blocks) * file_decoder.BLOCK_SAMPLES > file_decoder.MAX_SAMPLES:
+                raise too_long(self.name, stop)
         return blocks
 
-    def _blocks(self, start: int, stop: int) -> list[Waveform]:
-        """Mono samples [start, stop) in pieces of at most BLOCK_SAMPLES values, to where the recording ends."""
-        size = max(BLOCK_SAMPLES // self.info.n_channels, 1)
-        blocks: list[Waveform] = []
-        self._file = self._file or self._open()
-        if self._file.format == "FLAC":
-            flac.count_read(stop - start)
-        try:
-            self._file.seek(start)
-            while start < stop:
-                asked = min(size, stop - start)
-                block = _mono(self._file.read(asked, dtype="float32", always_2d=True))
-                blocks.append(block)
-                start += len(block)
-                if len(block) < asked:
-                    break
-                if len(blocks) * size > MAX_SAMPLES:
-                    raise self._too_long(stop)
-        except (sf.LibsndfileError, RuntimeError) as error:
-            raise AudioError("unreadable recording", where=self.name, found=_reason(error)) from error
-        return blocks
-
-    def _too_long(self, n_samples: int) -> AudioError:
-        return AudioError(
-            "too long for one read",
-            where=self.name,
-            found=f"{n_samples:,} samples",
-            expected=f"{MAX_SAMPLES:,} at most",
-            fix="Read it window by window.",
-        )
-
-
-class _ReadOnce(sf.SoundFile):
-    """Is not sought after a read, as soundfile does, to where it already is: FLAC then decodes some frames anew."""
-
-    def seekable(self) -> bool:  # what soundfile asks before it does so
-        return False
+    def _mono(self, samples: Any) -> Waveform:
+        """(T, channels) float32 → (T,): the chosen channel, or the channels' mean."""
+        if samples.shape[1] == 1:
+            return np.ascontiguousarray(samples[:, 0])
+        if self.channel is not None:
+            return np.ascontiguousarray(samples[:, min(self.channel, samples.shape[1] - 1)])
+        mono: Waveform = samples.mean(axis=1, dtype=np.float32)
+        self.power[0] += float(np.square(samples).sum(dtype=np.float64)) / samples.shape[1]
+        self.power[1] += float(np.square(mono).sum(dtype=np.float64))
+        return mono
 
 
 def _info_of(plain: Any) -> AudioInfo:
     """Of samples that are where their header says."""
     return AudioInfo(plain.n_samples, plain.sampling_rate, plain.n_channels, plain.subtype, truncated=False)
-
-
-def _mono(samples: Any) -> Waveform:
-    """(T, channels) float32 → (T,), the channels' mean."""
-    mono: Waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    return np.ascontiguousarray(mono)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "error_string", None) or str(error) or type(error).__name__

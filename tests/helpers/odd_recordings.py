@@ -31,6 +31,7 @@ def odd_recordings() -> dict[str, tuple[bytes, str | None]]:
     """Name → (file, what the ``defect`` column says of it)."""
     wav, flac = encoded("WAV", "PCM_16"), encoded("FLAC", "PCM_16")
     ogg, mp3 = encoded("OGG", "VORBIS"), encoded("MP3", "MPEG_LAYER_III", rate=44_100)
+    long = encoded("WAV", "PCM_24")
     floats = encoded("WAV", "FLOAT")
     middle = floats.index(b"data") + 8 + 4 * round(SECONDS / 2 * RATE)
     with_header = {
@@ -44,6 +45,8 @@ def odd_recordings() -> dict[str, tuple[bytes, str | None]]:
         "no rate": (wav[:24] + bytes(4) + wav[28:], "unreadable"),
         "one sample a second": (wav[:24] + struct.pack("<I", 1) + wav[28:], "unreadable"),
         "four thousand million samples a second": (wav[:24] + b"\xff" * 4 + wav[28:], "unreadable"),
+        "a size of 0 before the samples": (wav[:40] + bytes(4) + wav[44:], None),
+        "24 bits, a size of 0": (long[:40] + bytes(4) + long[44:], None),
         "trailing garbage": (wav + b"garbage!" * 100, None),
         "a hundred samples": (encoded("WAV", "PCM_16", seconds=100 / RATE), None),
         "24 bits": (encoded("WAV", "PCM_24"), None),
@@ -57,11 +60,15 @@ def odd_recordings() -> dict[str, tuple[bytes, str | None]]:
         "FLAC, holed": (holed(flac, 0.8, 300), "truncated"),
         "FLAC, header alone": (flac[:42], "unreadable"),
         "OGG": (ogg, None),
+        "OGG, chained": (ogg + encoded("OGG", "VORBIS"), None),
         "OGG, holed": (holed(ogg, 0.5, 300), None),
         "MP3": (mp3, None),
+        "MP3 behind cover art": (b"ID3\x03\0\0" + bytes([0, 6, 26, 0]) + bytes(101_632) + mp3, None),
         "MP3, cut": (mp3[: len(mp3) // 2], "truncated"),
         "MP3, holed": (holed(mp3, 0.5, 3_000), "truncated"),
+        "OGG, cut": (ogg[: len(ogg) // 2], "truncated"),
         "AIFF": (encoded("AIFF", "PCM_16"), None),
+        **{f"{form}, cut": (encoded(form, "PCM_16")[:150_001], "truncated") for form in ("AIFF", "W64", "RF64", "AU")},
     }
     nothing = {
         "no bytes": (b"", "empty"),

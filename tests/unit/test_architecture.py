@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "hf_inatsounds"
 ORDER = (
     "errors", "files", "progress", "schema", "labels", "archives", "annotation_json", "annotations", "summary",
     "wav", "flac", "encoded", "stand_ins", "audio", "resampling", "defects", "playable", "decoding", "ordering",
-    "recordings", "indexed", "builder", "verification", "publishing", "windows", "objectives", "frontends",
-    "augmentation", "presets", "input_length", "checkpoints", "finetuning", "heads", "models", "metrics",
+    "recordings", "indexed", "builder", "verification", "publishing", "windows", "hearing", "objectives",
+    "frontends", "augmentation", "presets", "input_length", "checkpoints", "finetuning", "heads", "models", "metrics",
     "evaluate_modules", "geo", "scoring", "evaluation", "comparison", "reports", "source_reports", "embedded",
     "training", "inference", "downstream", "cards", "model_hub", "quickstart", "cli",
 )  # fmt: skip
