@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_inatsounds.errors import AudioError, CheckpointError
+from hf_inatsounds.errors import AudioError, CheckpointError, printable, storable
 from hf_inatsounds.hearing import Hearing, heard_windows
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.windows import WindowSpec
@@ -87,7 +87,7 @@ def predict_file(
             for c in classes:
                 if row[c] >= min_score:
                     span = round(one.start_s, 3), round(one.end_s, 3)
-                    yield Detection(str(file), *span, names[c], common[c], float(row[c]))
+                    yield Detection(storable(file), *span, names[c], common[c], float(row[c]))
     if hearing is None and found.status == "failed":
         raise AudioError(found.reason)
 
@@ -145,13 +145,14 @@ def raven_lines(detections: Iterable[Detection]) -> Iterator[str]:
     yield "\t".join(names) + "\n"
     for number, one in enumerate(detections, start=1):
         times = f"{one.start_s:.3f}\t{one.end_s:.3f}"
-        yield f"{number}\tSpectrogram 1\t1\t{times}\t{Path(one.file).name}\t{one.species}\t{one.score:.6f}\n"
+        name, species = printable(Path(one.file).name), printable(one.species)
+        yield f"{number}\tSpectrogram 1\t1\t{times}\t{name}\t{species}\t{one.score:.6f}\n"
 
 
 def audacity_lines(detections: Iterable[Detection]) -> Iterator[str]:
     """An Audacity label track: beginning, end, label."""
     for one in detections:
-        yield f"{one.start_s:.6f}\t{one.end_s:.6f}\t{one.species} {one.score:.3f}\n"
+        yield f"{one.start_s:.6f}\t{one.end_s:.6f}\t{printable(one.species)} {one.score:.3f}\n"
 
 
 LINES: dict[str, Callable[[Iterable[Detection]], Iterator[str]]] = {
@@ -164,7 +165,7 @@ LINES: dict[str, Callable[[Iterable[Detection]], Iterator[str]]] = {
 
 def _csv_line(values: Sequence[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
+    csv.writer(buffer, lineterminator="\n").writerow(map(printable, values))
     return buffer.getvalue()
 
 

@@ -13,18 +13,21 @@ import torch
 from hf_inatsounds.audio import Waveform
 from hf_inatsounds.checkpoints import (
     SETTINGS_FILE,
-    checkpoint_classes,
-    checkpoint_folder,
+    Start,
     checkpoint_settings,
     checkpoint_window,
-    read_checkpoint,
+    read_to_tune,
+    read_to_use,
+    without_head,
 )
-from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.devices import choose_device, choose_dtype, frontend_device, precision
+from hf_inatsounds.errors import CheckpointError, RecipeError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.finetuning import merged
 from hf_inatsounds.frontends import Frontend, frontend_for
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.heads import classification_head, has_projection, save_native
+from hf_inatsounds.hub_checkpoints import checkpoint_folder
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.objectives import Contrastive, Objective, objective_of
 from hf_inatsounds.presets import PRESETS, from_preset
@@ -41,10 +44,13 @@ class Classifier:
     Attributes:
         model: a native transformers model for audio classification.
         feature_extractor: its own feature extractor.
-        frontend: the same, batched, on the model's device.
+        frontend: the same, batched, on the model's device, or on the CPU where that has no float64.
         label_space: what its classes are; None for a checkpoint from elsewhere.
         objective: how logits become scores.
         window: how recordings are cut for it.
+        folder: where it was loaded from; None for one that was built.
+        start: what it has of the checkpoint that it is fine-tuned from; None without one.
+        dtype: what forward passes are computed in; the weights stay in float32.
     """
 
     model: Any
@@ -53,6 +59,9 @@ class Classifier:
     label_space: LabelSpace | None
     objective: Objective
     window: WindowSpec
+    folder: Path | None = None
+    start: Start | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def sampling_rate(self) -> int:
@@ -89,7 +98,7 @@ class Classifier:
         """
         out = np.empty((len(windows), self.model.config.num_labels), np.float32)
         for members, inputs in self._batches(windows):
-            out[members] = self.model(**inputs).logits.float().cpu().numpy()
+            out[members] = self.forward(**inputs).logits.float().cpu().numpy()
         return out
 
     @torch.inference_mode()
@@ -111,7 +120,7 @@ class Classifier:
         hook = head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
         try:
             for members, inputs in self._batches(windows):
-                self.model(**inputs)
+                self.forward(**inputs)
                 out[members] = seen.pop().float().cpu().numpy()
         finally:
             hook.remove()
@@ -124,9 +133,18 @@ class Classifier:
         for i, window in enumerate(windows):
             groups.setdefault(0 if self._shares_passes else len(window), []).append(i)
         for members in groups.values():
-            waveforms, lengths = pad_batch([windows[i] for i in members], minimum_samples(self.model.config))
-            device = self.model.device
-            yield members, self.frontend.model_inputs(waveforms.to(device), lengths.to(device))
+            yield members, self.inputs(*pad_batch([windows[i] for i in members], minimum_samples(self.model.config)))
+
+    def inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The model's inputs, on its device, of waveforms (B, T) and lengths (B,) on any."""
+        where = frontend_device(self.model.device)
+        made = self.frontend.model_inputs(waveforms.to(where), lengths.to(where))
+        return {name: tensor.to(self.model.device) for name, tensor in made.items()}
+
+    def forward(self, **inputs: Any) -> Any:
+        """The model's outputs, in the classifier's precision."""
+        with precision(self.model.device, self.dtype):
+            return self.model(**inputs)
 
     def save(self, folder: str | Path) -> None:
         """Write a native checkpoint, LoRA merged, with ``label_space.json`` and ``inatsounds.json`` beside it.
@@ -181,8 +199,12 @@ def build_classifier(
     window: WindowSpec,
     config: dict[str, Any] | None = None,
     feature_extractor: dict[str, Any] | None = None,
+    revision: str | None = None,
+    subfolder: str | None = None,
 ) -> Classifier:
     """A classifier to fine-tune, with a new head for ``label_space``.
+
+    A checkpoint's head is kept where its classes are those of ``label_space``, by name: ``start`` says what was done.
 
     Args:
         preset: a name in ``PRESETS``, a checkpoint folder, or a Hub model id.
@@ -191,27 +213,35 @@ def build_classifier(
         window: training crops have its size.
         config: values that override the preset's or checkpoint's model config.
         feature_extractor: values that override the feature extractor's.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
 
     Raises:
-        RecipeError: unknown config key.
+        RecipeError: unknown keys, values that do not fit the checkpoint's weights.
         CheckpointError: a checkpoint that cannot be read, or has no frontend here.
     """
-    names = label_space.species
-    shared = {
-        **(config or {}),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": objective.problem_type,
-    }
-    overrides = feature_extractor or {}
+    names, start = label_space.species, None
+    config, overrides = config or {}, feature_extractor or {}
     if preset in PRESETS:
-        model, extractor = from_preset(preset, shared, config or {}, overrides, window)
+        if revision or subfolder:
+            raise RecipeError("a preset has none", where="revision, subfolder", found=revision or subfolder)
+        shared = {
+            **config,
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: i for i, name in enumerate(names)},
+            "problem_type": objective.problem_type,
+        }
+        model, extractor = from_preset(preset, shared, config, overrides, window)
     else:
-        model, extractor = read_checkpoint(preset, shared, overrides, window)
-    if preset in PRESETS or checkpoint_classes(preset) != names:
+        folder = checkpoint_folder(preset, revision=revision, subfolder=subfolder)
+        model, extractor, start = read_to_tune(
+            folder, preset, label_space, objective.problem_type,
+            config=config, feature_extractor=overrides, window=window,
+        )  # fmt: skip
+    if start is None or start.head == "new":
         _start_head(model, objective.initial_logit(len(names)))
     _mend_batch_norms(model)
-    return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window)
+    return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window, start=start)
 
 
 def _start_head(model: torch.nn.Module, logit: float | None) -> None:
@@ -234,25 +264,34 @@ def _mend_batch_norms(model: torch.nn.Module) -> None:
             module.momentum = 0.1
 
 
-def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None = None) -> Classifier:
-    """A trained classifier from a folder or the Hub; nothing in it is unpickled.
+def load_classifier(
+    checkpoint: str | Path,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str = "float32",
+) -> Classifier:
+    """A trained classifier from a folder or the Hub, its weights in float32; nothing in it runs.
 
     Args:
         checkpoint: a folder that ``train`` or ``save_pretrained`` wrote, or a Hub model id.
-        device: where to; None for a GPU where there is one.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
+        device: where to, as :func:`~hf_inatsounds.devices.choose_device` takes it; None for the best that is here.
+        dtype: what forward passes are computed in: "float32", "bfloat16" or "float16".
 
     Raises:
+        InatSoundsError: if there is no such device or precision.
         CheckpointError: if it is missing, incomplete, an encoder without a head, or has no frontend here.
     """
-    folder = checkpoint_folder(checkpoint)
+    where, computed = choose_device(device), choose_dtype(dtype)  # before anything is fetched
+    folder = checkpoint_folder(checkpoint, revision=revision, subfolder=subfolder)
     if checkpoint_settings(folder).get("objective") == Contrastive.name:
-        raise CheckpointError(
-            "an encoder without a classification head", where=folder, expected="a classifier",
-            fix=f"Fine-tune it first: hf-inatsounds train RECIPE.yaml --model {folder}",
-        )  # fmt: skip
-    model, extractor = read_checkpoint(str(folder), {}, {}, None)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    frontend = frontend_for(extractor).to(model.device)
+        raise without_head(folder)
+    model, extractor = read_to_use(folder)
+    model.to(where).eval()
+    frontend = frontend_for(extractor).to(frontend_device(where))
     label_space = LabelSpace.load(folder) if (folder / "label_space.json").exists() else None
     if label_space is not None and len(label_space) != model.config.num_labels:
         raise CheckpointError(
@@ -261,4 +300,5 @@ def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None
             found=f"{len(label_space)} and {model.config.num_labels} classes",
         )
     objective = objective_of(model.config.problem_type)
-    return Classifier(model, extractor, frontend, label_space, objective, checkpoint_window(folder, extractor))
+    window = checkpoint_window(folder, extractor)
+    return Classifier(model, extractor, frontend, label_space, objective, window, folder=folder, dtype=computed)

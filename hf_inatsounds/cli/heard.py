@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli.output import note
-from hf_inatsounds.errors import InatSoundsError, printable
+from hf_inatsounds.errors import InatSoundsError, printable, storable
 
 if TYPE_CHECKING:
     from hf_inatsounds.hearing import Hearing
@@ -57,10 +57,10 @@ class HeardFiles:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: ``failed`` and ``partial`` name files, ``files`` has each one's status, reason and seconds."""
         return {
-            "failed": [name for name, one in self.found.items() if one.status == "failed"],
-            "partial": [name for name, one in self.found.items() if one.status == "partial"],
+            "failed": [storable(name) for name, one in self.found.items() if one.status == "failed"],
+            "partial": [storable(name) for name, one in self.found.items() if one.status == "partial"],
             "files": {
-                name: {
+                storable(name): {
                     "status": one.status,
                     "reason": one.reason,
                     "promised_s": round(one.promised_s, 3),

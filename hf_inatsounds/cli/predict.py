@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.heard import HeardFiles
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import InatSoundsError
@@ -21,6 +23,7 @@ from hf_inatsounds.errors import InatSoundsError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    add_checkpoint_flags(parser)
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
     parser.add_argument(
         "--format", default="csv", choices=("csv", "parquet", "raven", "audacity"), help="(default: csv)"
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
     parser.add_argument("--channel", type=int, help="channel to listen to, from 0 (default: the mean of all)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.progress import track
     from hf_inatsounds.windows import chosen_window
 
-    classifier = load_classifier(arguments.model)
+    classifier = load_classifier(
+        arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
+    )
     size_s = arguments.window or classifier.window.size_s
     window = chosen_window(classifier.window, size_s, arguments.stride or size_s, alignment="start")
     heard = HeardFiles("predict", quiet=arguments.quiet)

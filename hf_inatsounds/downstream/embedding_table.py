@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_inatsounds.downstream.embedding import Embedder
+from hf_inatsounds.errors import storable
 from hf_inatsounds.hearing import Hearing, heard_windows
 from hf_inatsounds.inference import require_numbers
 from hf_inatsounds.windows import WindowSpec
@@ -61,7 +62,7 @@ class EmbeddingTable:
     def add(self, file: str, spans_s: Array, embeddings: Array) -> None:
         """Windows of one file: spans (W, 2), embeddings (W, D)."""
         columns = [
-            pa.array([file] * len(spans_s)),
+            pa.array([storable(file)] * len(spans_s)),
             pa.array(spans_s[:, 0]),
             pa.array(spans_s[:, 1]),
             pa.array(list(embeddings.astype(np.float32)), pa.list_(pa.float32())),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,16 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import PartialState
 
 from hf_inatsounds.defects import DefectLog
-from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.devices import device_name, dtype_name
+from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
 from hf_inatsounds.evaluation.split import SplitInfo, training_counts
-from hf_inatsounds.files import write_json
+from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
+from hf_inatsounds.identity import checkpoint_digest, read_record
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import note, track
@@ -95,22 +96,13 @@ def score_split(
     Raises:
         CheckpointError: if the checkpoint's classes are not the dataset's.
     """
-    check_classes(classifier, info)
+    fit_classes(classifier, info.label_space, info.present.tolist())
     mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
     total = len(range(part[0], len(info.labels), part[1]))
     if not total:
         return None, DefectLog()
     rows: Iterator[dict[str, Any]] = track(mine, f"scoring {info.split}", total=total, quiet=quiet)
     return score_recordings(classifier, rows, window, present=info.present, batch_size=batch_size)
-
-
-def check_classes(classifier: Classifier, info: SplitInfo) -> None:
-    """Raise CheckpointError unless the classifier's classes are the dataset's, in the same order."""
-    if classifier.label_space is None:
-        raise CheckpointError(
-            "the checkpoint has no label space", expected="label_space.json beside it, as train writes it"
-        )
-    info.label_space.check_matches(classifier.label_space, where="checkpoint against dataset")
 
 
 def scored_classes(info: SplitInfo, scored: Scored) -> Array:
@@ -137,7 +129,7 @@ def evaluate(
     batch_size: int = 32,
     scored: Scored = "present",
     processes: int = 1,
-    launched: PartialState | None = None,
+    launched: Launched | None = None,
     geo: GeoChoice | None = None,
     bootstrap: Bootstrap | None = None,
     rescore: bool = False,
@@ -153,7 +145,8 @@ def evaluate(
         info: the split.
         out: folder of ``scores.parquet``, ``windows.parquet``, ``scores.json`` and ``results.json``.
         window: how recordings are cut.
-        checkpoint: where the classifier is from; its ``train.json`` is quoted, and other processes load it.
+        checkpoint: what the classifier is called: a folder or a Hub id. Its ``train.json`` is quoted, and other
+            processes load it.
         batch_size: windows a forward pass.
         scored: the classes that take part, as :func:`scored_classes` takes it.
         processes: that score side by side, each on a GPU of its own where there are some.
@@ -170,16 +163,21 @@ def evaluate(
     Raises:
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
     """
-    check_classes(classifier, info)
-    prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     classes = scored_classes(info, scored)
+    fit_classes(classifier, info.label_space, classes.tolist())
+    prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
-    facts = {"split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts}
-    plan = plan_of(classifier, info, window, classes)
+    computed = {"device": device_name(classifier.model.device), "dtype": dtype_name(classifier.dtype)}
+    digest = checkpoint_digest(_folder(classifier, checkpoint))
+    facts = {
+        "split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts,
+        "checkpoint_sha256": digest, **computed,
+    }  # fmt: skip
+    plan = {**plan_of(classifier, info, window, classes), "checkpoint_sha256": digest}
     made = None if rescore else finished(out, plan)
     measures = launched is None or launched.is_main_process
     if made is not None:
-        defects = made["defects"]
+        defects, computed = made["defects"], {key: made.get(key, value) for key, value in computed.items()}
         note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
@@ -188,7 +186,8 @@ def evaluate(
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
-            score_in_processes(checkpoint, info, window, classes, blocks, batch_size, processes, quiet)
+            where = str(classifier.folder or checkpoint)
+            score_in_processes(where, classifier, info, window, classes, blocks, batch_size, processes, quiet)
         else:
             rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
             blocks.score(classifier, rows, window, classes, batch_size=batch_size)
@@ -206,7 +205,8 @@ def evaluate(
     scores = FileScores.load(out, ["mean"])
     measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
     results = {
-        "model": _model(classifier, Path(checkpoint)),
+        "model": _model(classifier, checkpoint, digest),
+        "computed": computed,
         "dataset": _dataset(info, n_recordings),
         "window": window_facts,
         "windows": n_windows,
@@ -221,6 +221,7 @@ def evaluate(
         how = Reweighting(geo.mode or prior.default_mode, geo.threshold, geo.weight)  # type: ignore[arg-type]  # ClassVar[str]
         found = geo_measures(scores, info.label_space, prior, how, bootstrap or Bootstrap())
         results["geo_prior"] = {"name": Path(geo.path).name, **found}
+    results = defined(results)
     write_json(out / RESULTS_FILE, results)
     return results
 
@@ -236,14 +237,20 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _model(classifier: Classifier, checkpoint: Path) -> dict[str, Any]:
+def _folder(classifier: Classifier, checkpoint: str) -> Path:
+    """Where a classifier is from."""
+    return classifier.folder or Path(checkpoint)
+
+
+def _model(classifier: Classifier, checkpoint: str, digest: str | None) -> dict[str, Any]:
     return {
-        "name": checkpoint.resolve().name,
+        "name": Path(checkpoint).resolve().name,
+        "checkpoint_sha256": digest,
         "architecture": type(classifier.model).__name__,
         "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
         "objective": classifier.objective.name,
         "sampling_rate": classifier.sampling_rate,
-        "training": _training(checkpoint),
+        "training": _training(_folder(classifier, checkpoint), digest),
     }
 
 
@@ -261,10 +268,10 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
     }
 
 
-def _training(checkpoint: Path) -> dict[str, Any] | None:
-    """What is quoted of a checkpoint's training; None for one from elsewhere."""
-    try:
-        run = json.loads((checkpoint / TRAIN_FILE).read_text(encoding="utf-8"))
-        return {key: run[key] for key in ("seed", "dataset", "epochs", "steps", "recordings", "best")}
-    except (OSError, ValueError, KeyError, TypeError):
+def _training(checkpoint: Path, digest: str | None) -> dict[str, Any] | None:
+    """What is quoted of a checkpoint's training; None for one from elsewhere, and beside another run's record."""
+    run = read_record(checkpoint / TRAIN_FILE)
+    quoted = ("seed", "dataset", "epochs", "steps", "recordings", "best")
+    if run.get("checkpoint_sha256") != digest or not set(quoted) <= run.keys():
         return None
+    return {key: run[key] for key in quoted}

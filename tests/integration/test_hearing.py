@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -114,9 +115,9 @@ def test_evaluation_training_verification_and_benchmarks_hear_the_same(model, fi
         assert spans == ([[one.start_s, one.end_s] for one in windows] or [[0.0, 0.0]]), name
         assert bool(weights[i]) == bool(windows), name
         seen = inspect_recording(i, name, rows[i]["audio"], decode=True)
-        assert ("truncated" in seen.kinds and seen.usable and bool(seen.duration_s)) == (hearing.status == "partial") or name in (
-            "float, then no numbers", "OGG, holed",
-        ), name  # fmt: skip
+        if name not in ("float, then no numbers", "OGG, holed"):  # where it depends on what was read
+            is_partial = "truncated" in seen.kinds and bool(seen.duration_s)
+            assert is_partial == (hearing.status == "partial"), name
         clip = Clip(files[name], 0.0, 0.004, (0,), "1", name)
         if windows:
             with clip.open() as recording:
@@ -191,5 +192,5 @@ def test_a_model_of_nan_fails_instead_of_hearing_nothing(command, model, tmp_pat
     classifier.save(tmp_path / "nan")
     sf.write(tmp_path / "a.wav", tone(2.0), 22_050)
     assert main([command, str(tmp_path / "nan"), str(tmp_path / "a.wav"), "--out", str(tmp_path / "out")]) == 1
-    assert "no number" in capsys.readouterr().err
+    assert re.search("no number|finite", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
