@@ -89,7 +89,7 @@ def predict_file(
                     span = round(one.start_s, 3), round(one.end_s, 3)
                     yield Detection(storable(file), *span, names[c], common[c], float(row[c]))
     if hearing is None and found.status == "failed":
-        raise AudioError(found.reason)
+        raise AudioError(found.reason if str(file) in found.reason else f"{file}: {found.reason}")
 
 
 def require_numbers(values: Array, where: str) -> Array:
