@@ -3,12 +3,13 @@
     python -m tests.helpers.recipe_runs JOB.json
     torchrun --standalone --nproc_per_node 2 -m tests.helpers.recipe_runs JOB.json
 
-The job names recipes, a source and a folder. Of each recipe OUT/NAME.json tells what came of it, and OUT/NAME is the
-run. One process trains, is cut off and resumes, evaluates and pushes; several train, are cut off and resume.
+The job names recipes, a source and a folder. OUT/NAME.begun tells that a recipe was begun, OUT/NAME.json what came of it
+and OUT/NAME.failed-RANK what went wrong; OUT/NAME is the run. One process trains, is cut off and resumes, evaluates and pushes; several train, are cut off and resume.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from hf_inatsounds.cli.main import main as command
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.model_hub import push_model
 from hf_inatsounds.models import load_classifier
+from hf_inatsounds.training import records
 from hf_inatsounds.training.arguments import Recipe, read_recipe
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.trainer import CropTrainer
@@ -132,10 +134,13 @@ def _logits(out: Path, source: str) -> dict[str, Any]:
 def run_job(job: dict[str, Any]) -> int:
     """All recipes in turn; a failure is written down. Several processes end with it, since one may be elsewhere."""
     torch.set_num_threads(1)
+    gc.freeze()  # each run collects garbage: the libraries' objects need not be looked at every time
+    records.draw_curves = lambda *_, **__: None  # type: ignore[assignment]  # as long as the steps; has its own tests
     watch, rank = Watch(), int(os.environ.get("RANK", "0"))
     several = "RANK" in os.environ
     for text in job["recipes"]:
         path, out = Path(text), Path(job["out"]) / Path(text).stem
+        out.with_suffix(".begun").touch()
         try:
             found = (together if several else alone)(watch, path, job["source"], out)
         except Exception:  # noqa: BLE001  the test of this recipe says it

@@ -134,15 +134,17 @@ def start_job(launcher: tuple[str, ...], hub: Hub, folder: Path, names: list[str
 
 def finish(process: Any, launcher: tuple[str, ...], hub: Hub, folder: Path, names: list[str], source: Path) -> None:
     """Wait for a launch; where a recipe ended it, start it again with those that come after."""
-    while names:
-        said = end(process)
-        told = {path.name.split(".")[0] for path in (folder / "out").iterdir() if path.is_file()}
-        left = [name for name in names if name not in told]
-        if left == names:
-            (folder / "out" / f"{left.pop(0)}.failed-0").write_text("\n".join(said))
-        if not left:
+    while True:
+        _, said = end(process)
+        if not process.returncode:
             return
-        names, process = left, start_job(launcher, hub, folder, left, source)
+        begun = [name for name in names if (folder / "out" / f"{name}.begun").exists()]
+        assert begun, said
+        (folder / "out" / f"{begun[-1]}.failed-launch").write_text(said[-5000:])  # an aborted rank tells it here alone
+        names = names[len(begun) :]
+        if not names:
+            return
+        process = start_job(launcher, hub, folder, names, source)
 
 
 @pytest.fixture(scope="module")
