@@ -3,8 +3,9 @@
     python -m tests.helpers.recipe_runs JOB.json
     torchrun --standalone --nproc_per_node 2 -m tests.helpers.recipe_runs JOB.json
 
-The job names recipes, a source and a folder. OUT/NAME.begun tells that a recipe was begun, OUT/NAME.json what came of it
-and OUT/NAME.failed-RANK what went wrong; OUT/NAME is the run. One process trains, is cut off and resumes, evaluates and pushes; several train, are cut off and resume.
+The job names recipes, a source and a folder. OUT/NAME.begun says that a recipe was begun, OUT/NAME.json what came of
+it, OUT/NAME.failed-RANK what went wrong. OUT/NAME is the run. One process trains, is cut off and resumes, evaluates and
+pushes. Several train, are cut off and resume.
 """
 
 from __future__ import annotations
