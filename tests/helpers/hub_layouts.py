@@ -96,7 +96,7 @@ def _shake(model: Any) -> None:
     for weights in model.parameters():
         weights += 0.02 * torch.randn_like(weights)
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.weight.copy_(1.0 + 0.1 * torch.randn_like(module.weight))
             module.running_mean.normal_(0.0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
@@ -290,6 +290,54 @@ LAYOUTS: dict[str, Layout] = {
         },
         beside=("conformer_shaw.pt",),
     ),
+    "facebook/wav2vec2-conformer-rel-pos-large": Layout(
+        "Wav2Vec2ConformerForPreTraining",
+        {
+            **_SPEECH, **_XVECTOR, "model_type": "wav2vec2-conformer", "activation_dropout": 0.1, "final_dropout": 0.1,
+            "codevector_dim": 768, "proj_codevector_dim": 768, "contrastive_logits_temperature": 0.1,
+            "diversity_loss_weight": 0.1, "feat_quantizer_dropout": 0.0, "num_codevector_groups": 2,
+            "num_codevectors_per_group": 320, "num_negatives": 100, "conformer_conv_dropout": 0.1, "conv_bias": True,
+            "conv_depthwise_kernel_size": 31, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
+            "feat_extract_dropout": 0.0, "gradient_checkpointing": False, "hidden_act": "swish",
+            "hidden_dropout_prob": 0.1, "hidden_size": 1024, "intermediate_size": 4096, "layerdrop": 0.0,
+            "max_source_positions": 5000, "num_adapter_layers": 3, "num_attention_heads": 16, "num_hidden_layers": 24,
+            "output_hidden_size": 1024, "position_embeddings_type": "relative", "rotary_embedding_base": 10000,
+            "mask_feature_min_masks": 0, "mask_time_min_masks": 2, "tokenizer_class": "Wav2Vec2CTCTokenizer",
+            "transformers_version": "4.19.0.dev0",
+        },
+        {**_SMALL, "codevector_dim": 32, "proj_codevector_dim": 32, "output_hidden_size": 32},
+        {**_WAVEFORM, "processor_class": "Wav2Vec2Processor", "return_attention_mask": True},
+        weights=BIN,
+    ),
+    "asapp/sew-tiny-100k": Layout(
+        "SEWModel",
+        {
+            **_SPEECH, "model_type": "sew", "activation_dropout": 0.0, "final_dropout": 0.0, "layerdrop": 0.05,
+            "conv_dim": [64, *[128] * 4, *[256] * 4, *[512] * 4],
+            "conv_kernel": [10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1],
+            "conv_stride": [5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1], "hidden_size": 512, "intermediate_size": 2048,
+            "mask_time_prob": 0.65, "num_attention_heads": 8, "num_conv_pos_embeddings": 31,
+            "num_feat_extract_layers": 13, "squeeze_factor": 2, "use_weighted_layer_sum": False,
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor", "transformers_version": "4.12.0.dev0",
+        },
+        # the last convolution stays as wide as the layers: with another width there would be a projection
+        {**_SMALL, "conv_dim": [8, *[16] * 8, *[32] * 4]},
+        {**_WAVEFORM, "padding_value": 0},
+        beside=(BIN,),
+    ),
+    "microsoft/unispeech-sat-base-plus": Layout(
+        "UniSpeechSatForPreTraining",
+        {
+            **{key: value for key, value in _SPEECH.items() if key != "apply_spec_augment"},
+            "model_type": "unispeech-sat", "activation_dropout": 0.0, "final_dropout": 0.0, "layerdrop": 0.1,
+            "codevector_dim": 256, "feat_extract_dropout": 0.0, "feat_quantizer_dropout": 0.0, "num_clusters": 504,
+            "num_codevector_groups": 2, "num_codevectors_per_group": 320, "num_negatives": 100,
+            "proj_codevector_dim": 256, "transformers_version": "4.12.0.dev0",
+        },
+        {**_SMALL, "codevector_dim": 32, "proj_codevector_dim": 32},
+        {**_WAVEFORM, "do_normalize": False, "padding_value": 0, "return_attention_mask": True},
+        weights=BIN,
+    ),
     "openai/whisper-small": Layout(
         "WhisperForConditionalGeneration",
         {
@@ -337,6 +385,20 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "microsoft/resnet-101": _resnet(
         [3, 4, 23, 3], [256, 512, 1024, 2048], "bottleneck", [1, 1, 2, 1], weights=BIN, beside=("tf_model.h5",)
+    ),
+    "facebook/convnext-tiny-224": Layout(
+        "ConvNextForImageClassification",
+        {
+            "model_type": "convnext", "depths": [3, 3, 9, 3], "drop_path_rate": 0.0, "hidden_act": "gelu",
+            "hidden_sizes": [96, 192, 384, 768], "image_size": 224, "initializer_range": 0.02, "layer_norm_eps": 1e-12,
+            "layer_scale_init_value": 1e-06, "num_channels": 3, "num_stages": 4, "patch_size": 4,
+            "torch_dtype": "float32", "transformers_version": "4.17.0.dev0",
+        },
+        {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 24, 32]},
+        _CONVNEXT_IMAGES,
+        weights=BIN,
+        beside=("tf_model.h5",),
+        labels=IMAGENET,
     ),
     "google/vit-base-patch16-224": Layout(
         "ViTForImageClassification",
