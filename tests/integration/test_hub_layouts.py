@@ -40,6 +40,7 @@ CLASSIFIERS = [name for name, path in RECIPES.items() if read_recipe(path).objec
 PLAIN = ROOT / "tests" / "environments" / "plain_classifiers.py"
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 LIMIT_S = 900
+pytestmark = pytest.mark.timeout(1800)  # the fixture runs all recipes, perhaps beside other tests on two cores
 
 
 def test_every_repository_that_a_recipe_starts_from_has_a_layout():
