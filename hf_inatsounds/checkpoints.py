@@ -3,114 +3,232 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_MAPPING,
     ASTFeatureExtractor,
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModelForAudioClassification,
-    AutoModelForImageClassification,
 )
 
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import SpectrogramImageExtractor
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
+from hf_inatsounds.heads import body, head_weights, redraw_head, reorder_head
+from hf_inatsounds.hub_checkpoints import commit_of
 from hf_inatsounds.input_length import extractor_length, fit_input_length
+from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.loading import POOLERS, Loaded, check_complete, load_model, read_config, read_extractor
+from hf_inatsounds.overrides import check_config, check_extractor, check_keys
 from hf_inatsounds.presets.families import image_extractor
+from hf_inatsounds.weights import check_finite
 from hf_inatsounds.windows import WindowSpec
 
 SETTINGS_FILE = "inatsounds.json"
-_FILES = ["*.json", "*.safetensors"]  # what is fetched of a Hub checkpoint: nothing that is unpickled
 
 
-def checkpoint_folder(checkpoint: str | Path) -> Path:
-    """The folder of a checkpoint, fetched from the Hub if need be (JSON and safetensors only)."""
-    folder = Path(checkpoint).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").exists():
-            raise CheckpointError("not a checkpoint", where=folder, found="no config.json", expected="what train wrote")
-        return folder
-    if str(checkpoint).count("/") != 1 or str(checkpoint).startswith((".", "/", "~")):
-        raise CheckpointError("no such checkpoint", where=checkpoint, expected="a folder, or a Hub id (owner/name)")
-    from huggingface_hub import snapshot_download
+@dataclass(frozen=True)
+class Start:
+    """What a classifier that is to be fine-tuned has of its checkpoint.
 
-    try:
-        return Path(snapshot_download(str(checkpoint), allow_patterns=_FILES))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            "no such folder, and not to be had from the Hub", where=checkpoint, found=error
-        ) from error
+    Attributes:
+        head: "kept", where the checkpoint's classes are the dataset's in the same order; "reordered", where they are
+            the same in another; "new" otherwise.
+        drawn_anew: names of the weights that are random.
+        unused: how many of the checkpoint's weights the model has no place for.
+        commit: of a Hub checkpoint.
+    """
+
+    head: Literal["new", "kept", "reordered"]
+    drawn_anew: tuple[str, ...] = ()
+    unused: int = 0
+    commit: str | None = None
+
+    def __str__(self) -> str:
+        """One line for a person.
+
+        >>> print(Start("new", ("classifier.bias", "classifier.weight"), 7))
+        new head; drawn anew: classifier.bias, classifier.weight; 7 weights of the checkpoint are not used
+        """
+        heads = {"new": "new head", "kept": "head kept: its classes are the dataset's",
+                 "reordered": "head kept: its classes are the dataset's, put in the dataset's order"}  # fmt: skip
+        parts = [heads[self.head]]
+        if self.drawn_anew:
+            more = f" and {len(self.drawn_anew) - 6} more" if len(self.drawn_anew) > 6 else ""
+            parts.append(f"drawn anew: {', '.join(self.drawn_anew[:6])}{more}")
+        if self.unused:
+            parts.append(f"{self.unused} weights of the checkpoint are not used")
+        return "; ".join(parts)
 
 
-def read_checkpoint(
-    checkpoint: str, shared: dict[str, Any], overrides: dict[str, Any], window: WindowSpec | None
-) -> tuple[Any, Any]:
-    """Model and feature extractor of a checkpoint.
+def read_to_tune(
+    folder: Path,
+    name: str,
+    label_space: LabelSpace,
+    problem_type: str | None,
+    *,
+    config: dict[str, Any],
+    feature_extractor: dict[str, Any],
+    window: WindowSpec,
+) -> tuple[Any, Any, Start]:
+    """Model and feature extractor of a checkpoint, fitted to classes and a window.
 
     Args:
-        checkpoint: a folder or a Hub model id.
-        shared: values that override the model's config.
-        overrides: values that override the feature extractor's.
-        window: what it is to be fine-tuned on, and its input length fitted to; None to use it as it is.
+        folder: the checkpoint.
+        name: what the user calls it, for errors.
+        label_space: the classes.
+        problem_type: as transformers has it.
+        config: the user's values that replace the model config's.
+        feature_extractor: the user's values that replace the feature extractor's.
+        window: its input length is fitted to it.
 
     Raises:
         CheckpointError: missing, incomplete, no classifier, or a library is missing that it needs.
-        RecipeError: an input length that it cannot take.
+        RecipeError: unknown keys, values that do not fit the weights, an input length that it cannot take.
     """
-    folder = checkpoint_folder(checkpoint)
-    shared = {**shared, "num_labels": len(shared["id2label"])} if shared else {}  # timm's wrapper asks for the number
+    before = _named_libraries(read_config, folder, name=name)
+    check_config(config, type(before))
+    length = {key: config[key] for key in ("max_length",) if key in config}  # it is fitted below
+    given = {key: value for key, value in config.items() if key not in length}
+    species = label_space.species
+    values = {
+        **given, "id2label": dict(enumerate(species)),
+        "label2id": {one: label for label, one in enumerate(species)}, "problem_type": problem_type,
+    }  # fmt: skip
+    if before.model_type == "timm_wrapper":  # it asks for the number, too
+        values["num_labels"] = len(species)
+    settings = _named_libraries(read_config, folder, values, name=name)
+    kind, is_image = _classifier_kind(settings, name)
+    if is_image:
+        extractor = _image_extractor(folder, settings, feature_extractor, window)
+    else:
+        extractor = _audio_extractor(folder, settings, length, feature_extractor, window)
+    loaded = _named_libraries(load_model, kind, settings, folder, name, name=name)
+    check_complete(loaded, _body_weights(loaded.model), name, chosen=bool(given))
+    check_finite(loaded.model, name)
+    start = _start(loaded, label_space, class_names(before), commit_of(folder))
+    fit_input_length(loaded.model, extractor)
+    return loaded.model, extractor, start
+
+
+def read_to_use(folder: Path) -> tuple[Any, Any]:
+    """Model and feature extractor of a classifier, as it is.
+
+    Raises:
+        CheckpointError: missing, incomplete, no classifier, or a library is missing that it needs.
+    """
+    config = _named_libraries(read_config, folder, name=folder)
+    kind, is_image = _classifier_kind(config, folder)
+    extractor = SpectrogramImageExtractor.from_pretrained(folder) if is_image else read_extractor(folder)
+    loaded = _named_libraries(load_model, kind, config, folder, folder, name=folder)
+    check_complete(loaded, _body_weights(loaded.model), folder)
+    if loaded.drawn & head_weights(loaded.model):
+        raise without_head(folder)
+    check_complete(loaded, set(loaded.model.state_dict()), folder)
+    check_finite(loaded.model, folder)
+    return loaded.model, extractor
+
+
+def read_encoder(folder: Path, name: str) -> tuple[Any, Any]:
+    """Encoder and feature extractor of any checkpoint that transformers' ``AutoModel`` has a class for.
+
+    Raises:
+        CheckpointError: missing, incomplete, or no such class.
+    """
+    config = _named_libraries(read_config, folder, name=name)
+    if type(config) not in MODEL_MAPPING:
+        raise CheckpointError("no encoder", where=name, found=config.model_type, expected="a model of audio")
+    extractor = read_extractor(folder)
+    loaded = _named_libraries(load_model, _one(MODEL_MAPPING[type(config)], config), config, folder, name, name=name)
+    check_complete(loaded, {key for key in loaded.model.state_dict() if POOLERS not in key}, name)
+    check_finite(loaded.model, name)
+    return loaded.model, extractor
+
+
+def without_head(folder: Path) -> CheckpointError:
+    """The error for an encoder where a classifier is needed."""
+    return CheckpointError(
+        "an encoder without a classification head", where=folder, expected="a classifier",
+        fix=f"Fine-tune it first: hf-inatsounds train RECIPE.yaml --model {folder}",
+    )  # fmt: skip
+
+
+def class_names(config: Any) -> list[str]:
+    """Names of a config's classes in their order."""
+    return [str(config.id2label[label]) for label in sorted(config.id2label)]
+
+
+def _start(loaded: Loaded, label_space: LabelSpace, before: list[str], commit: str | None) -> Start:
+    """Keep the head, put it in the dataset's order, or see that it is new."""
+    columns = label_space.columns(before)
+    head = head_weights(loaded.model)
+    drawn, unused = loaded.drawn, len(loaded.unused)
+    whole = [column for column in columns if column is not None]
+    if drawn & head or len(whole) != len(before) or len(before) != len(label_space):
+        if not head <= drawn:
+            redraw_head(loaded.model)
+        return Start("new", tuple(sorted(drawn | head)), unused, commit)
+    if whole == sorted(whole):
+        return Start("kept", tuple(sorted(drawn)), unused, commit)
+    reorder_head(loaded.model, whole, label_space.species)
+    return Start("reordered", tuple(sorted(drawn)), unused, commit)
+
+
+def _named_libraries(read: Any, *arguments: Any, name: object) -> Any:
+    """Call ``read``; a library that it lacks is named."""
     try:
-        config = AutoConfig.from_pretrained(folder, **shared)
-        if type(config) in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
-            auto = AutoModelForAudioClassification
-            extractor = _audio_extractor(folder, shared, overrides, window)
-            config = AutoConfig.from_pretrained(folder, **shared)  # less the input length, which is fitted below
-        elif type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
-            auto, extractor = AutoModelForImageClassification, _image_extractor(folder, config, overrides, window)
-        else:
-            raise CheckpointError(
-                "no classifier", where=checkpoint, found=config.model_type, expected="an audio or image classifier"
-            )
-        model = auto.from_pretrained(folder, config=config, use_safetensors=True, ignore_mismatched_sizes=bool(shared))
+        return read(*arguments)
     except ImportError as error:
         fix = "pip install 'hf-inatsounds[timm]'" if "timm" in str(error) else None
-        raise CheckpointError("a library is missing", where=checkpoint, found=error, fix=fix) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
-    if window is not None:
-        fit_input_length(model, extractor)
-    return model, extractor
+        raise CheckpointError("a library is missing", where=name, found=error, fix=fix) from error
 
 
-def checkpoint_classes(checkpoint: str | Path) -> list[str]:
-    """Names of a checkpoint's classes in their order; none of one whose config cannot be read."""
-    try:
-        named = AutoConfig.from_pretrained(checkpoint_folder(checkpoint)).id2label
-    except (OSError, ValueError, KeyError):
-        return []
-    return [named[label] for label in sorted(named)]
+def _classifier_kind(config: Any, name: object) -> tuple[Any, bool]:
+    """Transformers' class for it, and whether it classifies images."""
+    for mapping, is_image in (
+        (MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, False),
+        (MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, True),
+    ):
+        if type(config) in mapping:
+            return _one(mapping[type(config)], config), is_image
+    raise CheckpointError("no classifier", where=name, found=config.model_type, expected="an audio or image classifier")
 
 
-def _audio_extractor(folder: Path, shared: dict[str, Any], overrides: dict[str, Any], window: WindowSpec | None) -> Any:
-    """A checkpoint's feature extractor, as long as the window; a length in ``shared`` is taken out of it."""
-    length = {key: shared.pop(key) for key in ("max_length",) if key in shared}
-    extractor = AutoFeatureExtractor.from_pretrained(folder, **{**length, **overrides})
-    if window is None or length:
-        return extractor
-    config = AutoConfig.from_pretrained(folder, **shared)
-    fitted = extractor_length(config, overrides, window, extractor.sampling_rate)
-    return AutoFeatureExtractor.from_pretrained(folder, **{**overrides, **fitted}) if fitted else extractor
+def _one(kinds: Any, config: Any) -> Any:
+    """The class that the checkpoint was saved from, where there are several."""
+    several = kinds if isinstance(kinds, (list, tuple)) else [kinds]
+    return next((kind for kind in several if kind.__name__ in (config.architectures or [])), several[0])
+
+
+def _body_weights(model: Any) -> set[str]:
+    """Names of the weights that must be the checkpoint's: all of the body but, where it is inside, the head."""
+    inside = {id(tensor) for tensor in body(model).state_dict(keep_vars=True).values()}
+    names = {name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in inside}
+    return names - head_weights(model)
+
+
+def _audio_extractor(
+    folder: Path, config: Any, length: dict[str, Any], overrides: dict[str, Any], window: WindowSpec
+) -> Any:
+    """A checkpoint's feature extractor, as long as the window or as the user chose."""
+    extractor = read_extractor(folder)
+    check_extractor(overrides, type(extractor))
+    if not length:
+        rate = overrides.get("sampling_rate", extractor.sampling_rate)
+        length = extractor_length(config, overrides, window, rate)
+    return read_extractor(folder, {**length, **overrides})
 
 
 def _image_extractor(
-    folder: Path, config: Any, overrides: dict[str, Any], window: WindowSpec | None
+    folder: Path, config: Any, overrides: dict[str, Any], window: WindowSpec
 ) -> SpectrogramImageExtractor:
     """A checkpoint's spectrogram settings; for an image model from elsewhere, new ones of its image size."""
-    if window is None or SpectrogramImageExtractor.is_in(folder):
+    known = [one.name for one in fields(SpectrogramImageExtractor)]
+    check_keys(overrides, known, where="feature_extractor", of="a spectrogram image")
+    if SpectrogramImageExtractor.is_in(folder):
         return SpectrogramImageExtractor.from_pretrained(folder, **overrides)
     size = getattr(config, "image_size", None) or 224
     return image_extractor({"image_size": size, **overrides}, window)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,64 @@ def _head(model: Any) -> tuple[str, nn.Linear | Projection]:
             "no classification head", where=type(model).__name__, expected="a linear layer over classes"
         )
     return found[-1]
+
+
+def head_weights(model: Any) -> set[str]:
+    """Names of the classification head's weights.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    name, head = _head(model)
+    return {f"{name}.{key}" for key in head.state_dict()}
+
+
+def body(model: Any) -> nn.Module:
+    """The pre-trained part of a classifier: all of it but what was put on top for classes.
+
+    Whisper's classifier alone is no model of another; its encoder is the body.
+    """
+    base = getattr(model, "base_model", model)
+    return base if base is not model else getattr(model, "encoder", model)
+
+
+@torch.no_grad()
+def redraw_head(model: Any) -> None:
+    """Draw a classification head's weights as its family does for a new one."""
+    head = classification_head(model)
+    for weights in head.parameters():
+        weights._is_hf_initialized = False  # type: ignore[attr-defined]  # transformers leaves what it loaded
+    model._init_weights(head)
+
+
+@torch.no_grad()
+def reorder_head(model: Any, columns: Sequence[int | None], names: Sequence[str]) -> None:
+    """Give a classification head other classes: the ones it has in another order, or some of them.
+
+    Args:
+        model: a classifier; changed in place, its config too.
+        columns: for each new class the old one that it is; None for a class without weights, whose logit is 0.
+        names: of the new classes.
+
+    Raises:
+        CheckpointError: if the model ends in no linear layer.
+    """
+    name, old = _head(model)
+    if not isinstance(old, nn.Linear):
+        raise CheckpointError("no classification head", where=type(model).__name__, found=type(old).__name__)
+    new = nn.Linear(old.in_features, len(columns), bias=old.bias is not None, dtype=old.weight.dtype)
+    new.to(old.weight.device)
+    known = [label for label, column in enumerate(columns) if column is not None]
+    picked = [column for column in columns if column is not None]
+    for mine, its in ((new.weight, old.weight), (new.bias, old.bias)):
+        if its is not None:
+            mine.zero_()
+            mine[known] = its[picked]
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, new)
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {one: label for label, one in enumerate(names)}
+    model.num_labels = len(names)
 
 
 def put_projection(model: Any, size: int) -> None:

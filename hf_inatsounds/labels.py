@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +84,43 @@ class LabelSpace:
         index: dict[str, int] = self._index  # type: ignore[attr-defined]  # set on a frozen dataclass
         return index[species]
 
+    def columns(self, names: Sequence[str]) -> list[int | None]:
+        """Where each class stands among ``names``; None for one that is not there.
+
+        Names are compared without regard to case, underscores and spaces. A class may also be named as the archives'
+        folders are: its seven ranks, with or without its number before them.
+
+        Args:
+            names: a checkpoint's classes in their order.
+
+        Returns:
+            For each class an index into ``names``.
+
+        Raises:
+            CheckpointError: if two names mean one class.
+
+        >>> frog = Taxon("Rana indet", "frog", "Amphibia", ("Animalia",) * 7, True)
+        >>> LabelSpace((frog,)).columns(["noise", "rana_indet"])
+        [1]
+        """
+        ranked = [_plain(" ".join(taxon.ranks)) for taxon in self.taxa]
+        alone = {name for name, count in Counter(ranked).items() if count == 1}
+        labels = {name: label for label, name in enumerate(ranked) if name in alone}
+        labels |= {_plain(taxon.species): label for label, taxon in enumerate(self.taxa)}
+        found: list[int | None] = [None] * len(self)
+        for column, name in enumerate(names):
+            label = labels.get(_plain(name), labels.get(re.sub(r"^\d+ ", "", _plain(name))))
+            if label is None:
+                continue
+            before = found[label]
+            if before is not None:
+                raise CheckpointError(
+                    "two classes of the checkpoint are one species", where=self.taxa[label].species,
+                    found=f"{names[before]!r} and {name!r}",
+                )  # fmt: skip
+            found[label] = column
+        return found
+
     @classmethod
     def from_categories(cls, categories: list[dict[str, Any]]) -> LabelSpace:
         """From the annotation JSON's ``categories``, which must be in the order of their ids."""
@@ -143,3 +184,12 @@ class LabelSpace:
             found=f"{len(other)} classes, {found!r} at label {first}",
             expected=f"{len(self)} classes, {expected!r} there",
         )
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared.
+
+    >>> _plain("Rana__Indet ")
+    'rana indet'
+    """
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split()).casefold()

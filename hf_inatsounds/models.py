@@ -13,18 +13,20 @@ import torch
 from hf_inatsounds.audio import Waveform
 from hf_inatsounds.checkpoints import (
     SETTINGS_FILE,
-    checkpoint_classes,
-    checkpoint_folder,
+    Start,
     checkpoint_settings,
     checkpoint_window,
-    read_checkpoint,
+    read_to_tune,
+    read_to_use,
+    without_head,
 )
-from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.errors import CheckpointError, RecipeError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.finetuning import merged
 from hf_inatsounds.frontends import Frontend, frontend_for
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.heads import classification_head, has_projection, save_native
+from hf_inatsounds.hub_checkpoints import checkpoint_folder
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.objectives import Contrastive, Objective, objective_of
 from hf_inatsounds.presets import PRESETS, from_preset
@@ -45,6 +47,8 @@ class Classifier:
         label_space: what its classes are; None for a checkpoint from elsewhere.
         objective: how logits become scores.
         window: how recordings are cut for it.
+        folder: where it was loaded from; None for one that was built.
+        start: what it has of the checkpoint that it is fine-tuned from; None without one.
     """
 
     model: Any
@@ -53,6 +57,8 @@ class Classifier:
     label_space: LabelSpace | None
     objective: Objective
     window: WindowSpec
+    folder: Path | None = None
+    start: Start | None = None
 
     @property
     def sampling_rate(self) -> int:
@@ -181,8 +187,12 @@ def build_classifier(
     window: WindowSpec,
     config: dict[str, Any] | None = None,
     feature_extractor: dict[str, Any] | None = None,
+    revision: str | None = None,
+    subfolder: str | None = None,
 ) -> Classifier:
     """A classifier to fine-tune, with a new head for ``label_space``.
+
+    A checkpoint's head is kept where its classes are those of ``label_space``, by name: ``start`` says what was done.
 
     Args:
         preset: a name in ``PRESETS``, a checkpoint folder, or a Hub model id.
@@ -191,27 +201,35 @@ def build_classifier(
         window: training crops have its size.
         config: values that override the preset's or checkpoint's model config.
         feature_extractor: values that override the feature extractor's.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
 
     Raises:
-        RecipeError: unknown config key.
+        RecipeError: unknown keys, values that do not fit the checkpoint's weights.
         CheckpointError: a checkpoint that cannot be read, or has no frontend here.
     """
-    names = label_space.species
-    shared = {
-        **(config or {}),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": objective.problem_type,
-    }
-    overrides = feature_extractor or {}
+    names, start = label_space.species, None
+    config, overrides = config or {}, feature_extractor or {}
     if preset in PRESETS:
-        model, extractor = from_preset(preset, shared, config or {}, overrides, window)
+        if revision or subfolder:
+            raise RecipeError("a preset has none", where="revision, subfolder", found=revision or subfolder)
+        shared = {
+            **config,
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: i for i, name in enumerate(names)},
+            "problem_type": objective.problem_type,
+        }
+        model, extractor = from_preset(preset, shared, config, overrides, window)
     else:
-        model, extractor = read_checkpoint(preset, shared, overrides, window)
-    if preset in PRESETS or checkpoint_classes(preset) != names:
+        folder = checkpoint_folder(preset, revision=revision, subfolder=subfolder)
+        model, extractor, start = read_to_tune(
+            folder, preset, label_space, objective.problem_type,
+            config=config, feature_extractor=overrides, window=window,
+        )  # fmt: skip
+    if start is None or start.head == "new":
         _start_head(model, objective.initial_logit(len(names)))
     _mend_batch_norms(model)
-    return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window)
+    return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window, start=start)
 
 
 def _start_head(model: torch.nn.Module, logit: float | None) -> None:
@@ -234,23 +252,28 @@ def _mend_batch_norms(model: torch.nn.Module) -> None:
             module.momentum = 0.1
 
 
-def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None = None) -> Classifier:
-    """A trained classifier from a folder or the Hub; nothing in it is unpickled.
+def load_classifier(
+    checkpoint: str | Path,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    device: str | torch.device | None = None,
+) -> Classifier:
+    """A trained classifier from a folder or the Hub, in float32; nothing in it runs.
 
     Args:
         checkpoint: a folder that ``train`` or ``save_pretrained`` wrote, or a Hub model id.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
         device: where to; None for a GPU where there is one.
 
     Raises:
         CheckpointError: if it is missing, incomplete, an encoder without a head, or has no frontend here.
     """
-    folder = checkpoint_folder(checkpoint)
+    folder = checkpoint_folder(checkpoint, revision=revision, subfolder=subfolder)
     if checkpoint_settings(folder).get("objective") == Contrastive.name:
-        raise CheckpointError(
-            "an encoder without a classification head", where=folder, expected="a classifier",
-            fix=f"Fine-tune it first: hf-inatsounds train RECIPE.yaml --model {folder}",
-        )  # fmt: skip
-    model, extractor = read_checkpoint(str(folder), {}, {}, None)
+        raise without_head(folder)
+    model, extractor = read_to_use(folder)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     frontend = frontend_for(extractor).to(model.device)
     label_space = LabelSpace.load(folder) if (folder / "label_space.json").exists() else None
@@ -261,4 +284,5 @@ def load_classifier(checkpoint: str | Path, *, device: str | torch.device | None
             found=f"{len(label_space)} and {model.config.num_labels} classes",
         )
     objective = objective_of(model.config.problem_type)
-    return Classifier(model, extractor, frontend, label_space, objective, checkpoint_window(folder, extractor))
+    window = checkpoint_window(folder, extractor)
+    return Classifier(model, extractor, frontend, label_space, objective, window, folder)

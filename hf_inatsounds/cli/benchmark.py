@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import SuiteError
 
@@ -25,6 +26,7 @@ PROTOCOLS = ("zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("model", help="run folder, checkpoint, Hub model id; for fine-tune a preset too")
+    add_checkpoint_flags(parser)
     parser.add_argument("--suite", required=True, choices=SUITES, help="docs/benchmarks-downstream.md has the layouts")
     parser.add_argument("--data", required=True, help="the suite's folder")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="(default: linear-probe; few-shot for birb)")
@@ -68,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         stride_s=arguments.stride,
         bootstrap=arguments.bootstrap,
         cache=arguments.cache,
+        **checkpoint_flags(arguments),
     )
     suite = load_suite(arguments.suite, arguments.data, arguments.subset)
     out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.suite, options.protocol,

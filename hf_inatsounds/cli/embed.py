@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import AudioError, InatSoundsError
 
@@ -17,6 +18,7 @@ from hf_inatsounds.errors import AudioError, InatSoundsError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    add_checkpoint_flags(parser)
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
     parser.add_argument("--out", required=True, help="Parquet file to write")
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
@@ -35,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.progress import track
     from hf_inatsounds.windows import chosen_window
 
-    embedder = load_embedder(arguments.model)
+    embedder = load_embedder(arguments.model, **checkpoint_flags(arguments))
     size_s = arguments.window or embedder.window.size_s
     window = chosen_window(embedder.window, size_s, arguments.stride or size_s, alignment="start")
     failed: list[str] = []

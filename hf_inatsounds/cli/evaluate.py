@@ -12,18 +12,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.schema import SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", help="run folder or checkpoint")
+    parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    add_checkpoint_flags(parser)
     parser.add_argument("--source", default="official", help="archives: a folder or a base URL (default: official)")
     parser.add_argument("--index", default="", help="folder or base URL of the archives' seek indexes (default: none)")
     parser.add_argument("--split", default="test", help=f"one of {', '.join(SPLITS)} (default: test)")
     parser.add_argument("--name", default="all", help="all, a supercategory, or evaluation (default: all)")
-    parser.add_argument("--out", help="folder of the results (default: MODEL/evaluation-SPLIT)")
+    parser.add_argument("--out", help="folder of the results (default: MODEL/evaluation-SPLIT; here for a Hub model)")
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
@@ -72,9 +74,9 @@ def run(arguments: argparse.Namespace) -> None:
     if launched and arguments.processes > 1:
         raise InatSoundsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
     info = split_info(arguments.source, arguments.name, arguments.split, arguments.index)
-    classifier = load_classifier(arguments.model)
+    classifier = load_classifier(arguments.model, **checkpoint_flags(arguments))
     window = chosen_window(classifier.window, arguments.window, arguments.stride)
-    out = Path(arguments.out or Path(arguments.model) / f"evaluation-{arguments.split}")
+    out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.split)
     results = evaluate(
         classifier,
         info,
@@ -100,3 +102,15 @@ def run(arguments: argparse.Namespace) -> None:
     beside = out.resolve().parent == Path(arguments.model).resolve()  # where card looks
     following = f"\nnext: hf-inatsounds card {arguments.model}" if beside else ""
     note(f"\nwrote {out}/{made}{following}", quiet=arguments.quiet)
+
+
+def default_out(model: str, split: str) -> Path:
+    """Folder of the results where none is given: in the run folder; for a Hub model here.
+
+    A folder of a Hub model's own name would be taken for the model the next time.
+
+    >>> str(default_out("owner/model", "test"))
+    'model-evaluation-test'
+    """
+    name = f"evaluation-{split}"
+    return Path(model) / name if Path(model).is_dir() else Path(f"{Path(model).name}-{name}")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import AudioError, InatSoundsError
 
@@ -21,6 +22,7 @@ from hf_inatsounds.errors import AudioError, InatSoundsError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    add_checkpoint_flags(parser)
     parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
     parser.add_argument(
         "--format", default="csv", choices=("csv", "parquet", "raven", "audacity"), help="(default: csv)"
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.progress import track
     from hf_inatsounds.windows import chosen_window
 
-    classifier = load_classifier(arguments.model)
+    classifier = load_classifier(arguments.model, **checkpoint_flags(arguments))
     size_s = arguments.window or classifier.window.size_s
     window = chosen_window(classifier.window, size_s, arguments.stride or size_s, alignment="start")
     failed: list[str] = []

@@ -94,6 +94,7 @@ def _dry_run(recipe: Recipe, as_json: bool) -> None:
         recipe_yaml(recipe),
         f"model: {found['architecture']}, {found['parameters']:,} parameters "
         f"({found['trainable_parameters']:,} of them trained), {found['weights_bytes'] / 1e6:.1f} MB of weights",
+        *([f"from the checkpoint: {found['start']['told']}"] if found["start"] else []),
         f"label space: {space['classes']:,} classes, {space['with_training_recordings']:,} of them in the "
         f"{recipe.train_split} split, {space['evaluated']:,} evaluated, {space['validated']:,} validated",
         f"steps: {found['steps']:,} of {found['examples_a_step']} recordings, {found['steps_an_epoch']:,} an epoch of "

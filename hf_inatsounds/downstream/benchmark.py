@@ -47,6 +47,8 @@ class Options:
         stride_s: between windows; None for the checkpoint's.
         bootstrap: draws of the intervals; 0 for none.
         cache: folder of cached embeddings; None for the user's.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is; None for its top.
     """
 
     protocol: Protocol = "linear-probe"
@@ -61,6 +63,8 @@ class Options:
     stride_s: float | None = None
     bootstrap: int = 200
     cache: str | None = None
+    revision: str | None = None
+    subfolder: str | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -92,7 +96,8 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
     """
     with tempfile.TemporaryDirectory(prefix="hf-inatsounds-") as scratch:
         embedder, name = _model(model, options, Path(scratch))
-        tasks = {task.name: _task(task, embedder, name, out, options, quiet) for task in suite.tasks}
+        its = options if name == model else replace(options, revision=None, subfolder=None)
+        tasks = {task.name: _task(task, embedder, name, out, its, quiet) for task in suite.tasks}
     results = {
         "suite": suite.name,
         "protocol": options.protocol,
@@ -112,7 +117,9 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
         if options.random_init is not None:
             raise SuiteError("a preset starts from random weights", where="--random-init", fix="Give --seed instead.")
         return None, model
-    embedder = load_embedder(model, random_init=options.random_init)
+    embedder = load_embedder(
+        model, revision=options.revision, subfolder=options.subfolder, random_init=options.random_init
+    )
     if options.window_s is not None or options.stride_s is not None:
         embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
     if options.protocol == "fine-tune" and options.random_init is not None:
@@ -156,6 +163,7 @@ def _recipe(task: Task, embedder: Embedder | None, start: str, options: Options)
     return fine_tuning_recipe(
         start, task.policy.multilabel, recipe=options.recipe, window=None if embedder is None else embedder.window,
         parameters=0 if embedder is None else embedder.parameters, seed=options.seed,
+        revision=options.revision or "", subfolder=options.subfolder or "",
     )  # fmt: skip
 
 

@@ -7,18 +7,20 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
 from hf_inatsounds import __version__
 from hf_inatsounds.audio import Waveform
-from hf_inatsounds.checkpoints import checkpoint_folder
+from hf_inatsounds.checkpoints import read_encoder
 from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import frontend_for
+from hf_inatsounds.hub_checkpoints import checkpoint_folder
+from hf_inatsounds.loading import read_config
 from hf_inatsounds.models import Classifier, load_classifier, minimum_samples, pad_batch
 from hf_inatsounds.windows import WindowSpec
 
@@ -78,21 +80,22 @@ class Embedder:
         return self._forward(windows, kind)
 
 
-def load_embedder(checkpoint: str, *, random_init: int | None = None) -> Embedder:
+def load_embedder(
+    checkpoint: str, *, revision: str | None = None, subfolder: str | None = None, random_init: int | None = None
+) -> Embedder:
     """An embedder from a folder or the Hub.
 
     Args:
         checkpoint: one of ours, or any audio model that transformers' Auto classes read.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
         random_init: draw all weights anew with this seed, for comparison.
 
     Raises:
         CheckpointError: if it is missing or unusable.
     """
-    folder = checkpoint_folder(checkpoint)
-    try:
-        architecture = str((AutoConfig.from_pretrained(folder).architectures or [""])[0])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
+    folder = checkpoint_folder(checkpoint, revision=revision, subfolder=subfolder)
+    architecture = str((read_config(folder).architectures or [""])[0])
     if architecture.endswith(HEADS):
         try:
             classifier = load_classifier(folder)
@@ -103,7 +106,7 @@ def load_embedder(checkpoint: str, *, random_init: int | None = None) -> Embedde
             if random_init is not None:
                 reinitialise(classifier, random_init)
             return embedder_of(classifier, checkpoint)
-    return _encoder(checkpoint, str(folder), random_init)
+    return _encoder(checkpoint, folder, random_init)
 
 
 def embedder_of(classifier: Classifier, name: str) -> Embedder:
@@ -132,13 +135,9 @@ def _last_states(classifier: Classifier, windows: Sequence[Waveform]) -> Array:
     return np.concatenate(out)
 
 
-def _encoder(checkpoint: str, folder: str, random_init: int | None) -> Embedder:
+def _encoder(checkpoint: str, folder: Path, random_init: int | None) -> Embedder:
     """A model without our kind of head: the mean of its last hidden states, window by window."""
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError("unusable checkpoint", where=checkpoint, found=error) from error
+    model, extractor = read_encoder(folder, checkpoint)
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     if random_init is not None:
         model = redrawn(model, random_init)

@@ -55,6 +55,8 @@ def fine_tuning_recipe(
     window: WindowSpec | None,
     parameters: int,
     seed: int,
+    revision: str = "",
+    subfolder: str = "",
 ) -> Recipe:
     """The recipe of every fold, but for ``source`` and ``out``.
 
@@ -65,11 +67,20 @@ def fine_tuning_recipe(
         window: the checkpoint's, taken where the recipe says nothing.
         parameters: of the model; without a recipe the learning rate depends on it.
         seed: of the training, where the recipe says nothing.
+        revision: of a Hub model.
+        subfolder: of the checkpoint.
 
     Raises:
         RecipeError: as :func:`read_recipe`.
     """
-    forced: dict[str, Any] = {"model": model, "name": "all", "train_split": "train", "index": ""}
+    forced: dict[str, Any] = {
+        "model": model,
+        "revision": revision,
+        "subfolder": subfolder,
+        "name": "all",
+        "train_split": "train",
+        "index": "",
+    }
     if policy_multilabel:
         forced |= {"objective": "multilabel", "label_smoothing": 0.0}
     rate = LEARNING_RATES[int(parameters > SMALL_PARAMETERS)]

@@ -15,6 +15,7 @@ from accelerate import PartialState
 
 from hf_inatsounds import __version__
 from hf_inatsounds.errors import InatSoundsError, ScoresError
+from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.split import SplitInfo
 from hf_inatsounds.models import Classifier, load_classifier
 from hf_inatsounds.progress import track
@@ -113,5 +114,6 @@ def _worker(
     if not gpus:
         torch.set_num_threads(max(torch.get_num_threads() // part[1], 1))
     classifier = load_classifier(checkpoint, device=f"cuda:{part[0] % gpus}" if gpus else "cpu")
+    fit_classes(classifier, info.label_space, classes.tolist())
     rows = track(info.rows(), f"scoring {info.split}, process 1 of {part[1]}", total=len(info.labels), quiet=quiet)
     blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)

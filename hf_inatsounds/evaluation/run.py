@@ -15,7 +15,7 @@ import numpy as np
 from accelerate import PartialState
 
 from hf_inatsounds.defects import DefectLog
-from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
 from hf_inatsounds.evaluation.split import SplitInfo, training_counts
@@ -95,22 +95,13 @@ def score_split(
     Raises:
         CheckpointError: if the checkpoint's classes are not the dataset's.
     """
-    check_classes(classifier, info)
+    fit_classes(classifier, info.label_space, info.present.tolist())
     mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
     total = len(range(part[0], len(info.labels), part[1]))
     if not total:
         return None, DefectLog()
     rows: Iterator[dict[str, Any]] = track(mine, f"scoring {info.split}", total=total, quiet=quiet)
     return score_recordings(classifier, rows, window, present=info.present, batch_size=batch_size)
-
-
-def check_classes(classifier: Classifier, info: SplitInfo) -> None:
-    """Raise CheckpointError unless the classifier's classes are the dataset's, in the same order."""
-    if classifier.label_space is None:
-        raise CheckpointError(
-            "the checkpoint has no label space", expected="label_space.json beside it, as train writes it"
-        )
-    info.label_space.check_matches(classifier.label_space, where="checkpoint against dataset")
 
 
 def scored_classes(info: SplitInfo, scored: Scored) -> Array:
@@ -153,7 +144,8 @@ def evaluate(
         info: the split.
         out: folder of ``scores.parquet``, ``windows.parquet``, ``scores.json`` and ``results.json``.
         window: how recordings are cut.
-        checkpoint: where the classifier is from; its ``train.json`` is quoted, and other processes load it.
+        checkpoint: what the classifier is called: a folder or a Hub id. Its ``train.json`` is quoted, and other
+            processes load it.
         batch_size: windows a forward pass.
         scored: the classes that take part, as :func:`scored_classes` takes it.
         processes: that score side by side, each on a GPU of its own where there are some.
@@ -170,9 +162,9 @@ def evaluate(
     Raises:
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
     """
-    check_classes(classifier, info)
-    prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     classes = scored_classes(info, scored)
+    fit_classes(classifier, info.label_space, classes.tolist())
+    prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
     facts = {"split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts}
     plan = plan_of(classifier, info, window, classes)
@@ -188,7 +180,9 @@ def evaluate(
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
-            score_in_processes(checkpoint, info, window, classes, blocks, batch_size, processes, quiet)
+            score_in_processes(
+                str(classifier.folder or checkpoint), info, window, classes, blocks, batch_size, processes, quiet
+            )
         else:
             rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
             blocks.score(classifier, rows, window, classes, batch_size=batch_size)
@@ -206,7 +200,7 @@ def evaluate(
     scores = FileScores.load(out, ["mean"])
     measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
     results = {
-        "model": _model(classifier, Path(checkpoint)),
+        "model": _model(classifier, checkpoint),
         "dataset": _dataset(info, n_recordings),
         "window": window_facts,
         "windows": n_windows,
@@ -236,14 +230,14 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _model(classifier: Classifier, checkpoint: Path) -> dict[str, Any]:
+def _model(classifier: Classifier, checkpoint: str) -> dict[str, Any]:
     return {
-        "name": checkpoint.resolve().name,
+        "name": Path(checkpoint).resolve().name,
         "architecture": type(classifier.model).__name__,
         "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
         "objective": classifier.objective.name,
         "sampling_rate": classifier.sampling_rate,
-        "training": _training(checkpoint),
+        "training": _training(classifier.folder or Path(checkpoint)),
     }
 
 

@@ -26,6 +26,7 @@ from hf_inatsounds.frontends.base import (
 )
 from hf_inatsounds.frontends.blocks import Frames, banded, bands_of, magnitude
 from hf_inatsounds.frontends.log_mel_images import level_of, log_mel_images
+from hf_inatsounds.overrides import check_keys
 
 WINDOW_SAMPLES = 512
 HOP_SAMPLES = 128
@@ -103,10 +104,7 @@ class SpectrogramImageExtractor:
     @classmethod
     def of(cls, values: dict[str, Any], *, where: object) -> SpectrogramImageExtractor:
         """From keys and values; a key that is none of the settings' is a RecipeError."""
-        unknown = set(values) - {one.name for one in fields(cls)}
-        if unknown:
-            expected = ", ".join(one.name for one in fields(cls))
-            raise RecipeError("unknown key", where=f"{where}.{min(unknown)}", expected=expected)
+        check_keys(values, [one.name for one in fields(cls)], where=f"{where}", of="a spectrogram image")
         return cls(**values)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.overrides import check_config, check_extractor
 from hf_inatsounds.presets.families import FAMILIES
 from hf_inatsounds.presets.table import PRESETS, Preset
 from hf_inatsounds.windows import WindowSpec
@@ -32,10 +32,10 @@ def from_preset(
     one = PRESETS[preset]
     family = FAMILIES[one.family]
     kind = getattr(transformers, family.config)
-    unknown = set(given) - set(vars(kind()))
-    if unknown:
-        raise RecipeError("unknown key", where=f"config.{min(unknown)}", expected=f"a key of {family.config}")
+    check_config(given, kind)
     values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
+    if isinstance(extractor, transformers.FeatureExtractionMixin):
+        check_extractor(overrides, type(extractor))
     model = getattr(transformers, family.model)(kind(**values))
     if family.start is not None:
         family.start(model)

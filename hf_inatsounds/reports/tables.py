@@ -193,6 +193,8 @@ def training_report(run: dict[str, Any]) -> str:
         f"{run['seconds'] / 60:.1f} minutes in {run['processes']} process(es).",
         "",
     ]
+    if run.get("start"):
+        lines += [f"From the checkpoint: {run['start']['told']}.", ""]
     if best is not None:
         name = "nearest-neighbour mAP" if run["objective"] == "contrastive" else "mAP"
         lines += [

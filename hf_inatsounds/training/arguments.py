@@ -23,6 +23,8 @@ class Recipe:
 
     Attributes:
         model: a preset ("ast-tiny", "resnet-18" …), a checkpoint folder or a Hub model id.
+        revision: branch, tag or commit of a Hub model; "" for its main branch.
+        subfolder: where in the folder or repository the checkpoint is; "" for its top.
         config: overrides of the model's config.
         feature_extractor: overrides of its feature extractor.
         objective: "multiclass" or "multilabel"; "contrastive" pre-trains an encoder.
@@ -101,6 +103,8 @@ class Recipe:
     """
 
     model: str = "ast-tiny"
+    revision: str = ""
+    subfolder: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     feature_extractor: dict[str, Any] = field(default_factory=dict)
     objective: str = "multiclass"

@@ -14,12 +14,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, environment
+from hf_inatsounds.progress import note
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.checkpoints import checkpoint_to_resume
 from hf_inatsounds.training.course import Course
 from hf_inatsounds.training.failures import failures_named, refusals_named
 from hf_inatsounds.training.records import check_resumable, check_trackers, write_end, write_start
-from hf_inatsounds.training.setup import Setup, set_up, summary
+from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 
@@ -58,7 +59,10 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     trainer.remove_callback(PrinterCallback)
     course = Course(recipe, trainer.batches, trainer.average, quiet=quiet or not setup.state.is_main_process)
     trainer.add_callback(course)
+    told = start_of(setup.classifier)
     if setup.state.is_main_process:
+        if told:
+            note(f"{recipe.model}: {told['told']}", quiet=quiet)
         write_start(recipe, setup.splits, setup.state.num_processes)
     with failures_named(out, workers=recipe.workers):
         trainer.train(resume_from_checkpoint=checkpoint)

@@ -18,6 +18,7 @@ from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
 from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
+from hf_inatsounds.heads import has_projection
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import Resample, resamples_in_batch
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
@@ -174,6 +175,8 @@ def set_up(recipe: Recipe) -> Setup:
             window=WindowSpec(recipe.window_s, recipe.stride_s),
             config=recipe.config,
             feature_extractor=recipe.feature_extractor,
+            revision=recipe.revision or None,
+            subfolder=recipe.subfolder or None,
         )
         restrict(recipe, classifier.model)
     return Setup(recipe, state, info, validation, classifier)
@@ -235,11 +238,20 @@ def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
 
 
+def start_of(classifier: Classifier) -> dict[str, Any] | None:
+    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
+    start = classifier.start
+    if start is None or has_projection(classifier.model):
+        return None
+    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
+
+
 def summary(setup: Setup) -> dict[str, Any]:
     """What a run is, before it has begun."""
     model, info = setup.classifier.model, setup.info
     return {
         "model": setup.recipe.model,
+        "start": start_of(setup.classifier),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         "objective": setup.recipe.objective,

@@ -14,8 +14,6 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from tests.helpers.hub_storage import Hub, Repo
-
 Values = dict[str, Any]
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 UNREAD = b"not to be fetched: another framework's weights, or the second choice"
@@ -77,17 +75,6 @@ def write_layout(layout: Layout, folder: Path) -> Path:
         else:
             _json(folder / name, content)
     return folder
-
-
-def put_on_hub(hub: Hub, repo_id: str, folder: Path) -> None:
-    """A public repository of the folder's files."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        sha256 = hub.keep(content)
-        large = path.suffix in (".bin", ".safetensors", ".h5", ".msgpack", ".pt")
-        files[path.name] = {"sha256": sha256, "oid": sha256[:40], "size": len(content), "lfs": large}
-    hub.repos["model", repo_id] = Repo(private=False, files=files, commits=1)
 
 
 @torch.no_grad()

@@ -94,6 +94,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return None
         return repo
 
+    def _at(self, repo: Repo, revision: str | None) -> tuple[str, dict[str, Any]] | None:
+        """Commit and files of a revision; an answer is sent where there is none."""
+        found = repo.at(revision or "main")
+        if found is None:
+            self._error(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return found
+
     def whoami(self, body: Path | None) -> None:
         if not self._allowed():
             return self._error(401, "Invalid credentials")
@@ -120,11 +127,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         ok = isinstance(metadata, dict) and bool(metadata.get("license"))
         self._json({"errors": [], "warnings": [] if ok else [{"message": "no metadata"}]})
 
-    def info(self, body: Path | None, kind: str, repo_id: str) -> None:
-        if repo := self._repo(kind, repo_id):
-            siblings = [{"rfilename": name} for name in sorted(repo.files)]
+    def info(self, body: Path | None, kind: str, repo_id: str, revision: str | None) -> None:
+        if (repo := self._repo(kind, repo_id)) and (found := self._at(repo, revision)):
+            siblings = [{"rfilename": name} for name in sorted(found[1])]
+            gated = "auto" if repo.gated else False
             self._json(
-                {"_id": "0", "id": repo_id, "author": USER, "sha": repo.sha, "private": repo.private, "gated": False,
+                {"_id": "0", "id": repo_id, "author": USER, "sha": found[0], "private": repo.private, "gated": gated,
                  "disabled": False, "tags": [], "downloads": 0, "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z",
                  "createdAt": "2026-01-01T00:00:00.000Z", "siblings": siblings}
             )  # fmt: skip
@@ -134,19 +142,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repo.sha}
             self._json({"branches": [main], "converts": [], "tags": []})
 
-    def tree(self, body: Path | None, kind: str, repo_id: str, under: str | None) -> None:
-        if repo := self._repo(kind, repo_id):
+    def tree(self, body: Path | None, kind: str, repo_id: str, revision: str, under: str | None) -> None:
+        if (repo := self._repo(kind, repo_id)) and (at := self._at(repo, revision)):
+            files = at[1]
             query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
             recursive = query.get("recursive", ["false"])[0].lower() in ("true", "1")
             start = f"{under.strip('/')}/" if under and under.strip("/") else ""
             found, folders = [], set()
-            for name in sorted(repo.files):
+            for name in sorted(files):
                 if name.startswith(start):
                     parents = name[len(start) :].split("/")[:-1]
                     steps = ["/".join(parents[: i + 1]) for i in range(len(parents))]
                     folders.update(start + step for step in (steps if recursive else steps[:1]))
                     if recursive or not parents:
-                        found.append(_entry(name, repo.files[name]))
+                        found.append(_entry(name, files[name]))
             if start and not found and not folders:
                 return self._error(404, "Entry not found", "EntryNotFound")
             self._json(
@@ -213,17 +222,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = f"{self.hub.url}/{kind}/{repo_id}/commit/{repo.sha}"
         return self._json({"success": True, "commitOid": repo.sha, "commitUrl": url})
 
-    def resolve(self, body: Path | None, prefix: str, repo_id: str, path: str) -> None:
+    def resolve(self, body: Path | None, prefix: str, repo_id: str, revision: str, path: str) -> None:
         repo = self._repo(PREFIX[prefix], repo_id)
-        if repo is None:
+        found = None if repo is None else self._at(repo, revision)
+        if repo is None or found is None:
             return None
-        if path not in repo.files:
+        if repo.gated and self.headers.get("Authorization", "").removeprefix("Bearer ") not in repo.readers:
+            return self._error(403 if self._allowed() else 401, "Access to it is restricted", "GatedRepo")
+        sha, files = found
+        if path not in files:
             return self._error(404, "Entry not found", "EntryNotFound")
-        entry = repo.files[path]
+        entry = files[path]
         etag = f'"{entry["sha256"] if entry["lfs"] else entry["oid"]}"'
         headers = {
             "ETag": etag,
-            "X_Repo_Commit": repo.sha,
+            "X_Repo_Commit": sha,
             "Accept_Ranges": "bytes",
             "X_Linked_Size": str(entry["size"]),
         }
@@ -263,16 +276,16 @@ ROUTES: tuple[tuple[str, Callable[..., None]], ...] = (
     (r"/api/whoami-v2", _Handler.whoami),
     (r"/api/repos/create", _Handler.create),
     (r"/api/validate-yaml", _Handler.validate),
-    (rf"{_API}(/revision/[^/]+)?", _Handler.info),
+    (rf"{_API}(/revision/(?P<revision>[^/]+))?", _Handler.info),
     (rf"{_API}/refs", _Handler.refs),
-    (rf"{_API}/tree/[^/]+(?P<under>/.*)?", _Handler.tree),
+    (rf"{_API}/tree/(?P<revision>[^/]+)(?P<under>/.*)?", _Handler.tree),
     (rf"{_API}/paths-info/[^/]+", _Handler.paths_info),
     (rf"{_API}/preupload/[^/]+", _Handler.preupload),
     (rf"{_API}/commit/[^/]+", _Handler.commit),
     (r"/(?P<prefix>datasets/|)(?P<repo_id>[^/]+/[^/]+)\.git/info/lfs/objects/batch", _Handler.lfs_batch),
     (r"/lfs/upload/(?P<oid>[0-9a-f]{64})", _Handler.lfs_upload),
     (r"/lfs/verify/(?P<oid>[0-9a-f]{64})", _Handler.lfs_verify),
-    (r"/(?P<prefix>datasets/|)(?P<repo_id>[^/]+/[^/]+)/resolve/[^/]+/(?P<path>.+)", _Handler.resolve),
+    (r"/(?P<prefix>datasets/|)(?P<repo_id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 )
 
 

@@ -16,15 +16,32 @@ USER = "me"
 
 @dataclass
 class Repo:
-    """A repository's newest revision: path → sha256 of its content and git id, and its number of commits."""
+    """A repository's newest revision: path → sha256 of its content and git id, and its number of commits.
+
+    ``branches`` has the files of further branches, and of ``gated`` ones only who may read the files' contents is shown
+    them: ``readers`` are tokens.
+    """
 
     private: bool
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     commits: int = 0
+    branches: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    gated: bool = False
+    readers: tuple[str, ...] = ()
 
     @property
     def sha(self) -> str:
-        return hashlib.sha1(f"commit {self.commits}".encode()).hexdigest()
+        return self.sha_of("main")
+
+    def sha_of(self, branch: str) -> str:
+        return hashlib.sha1(f"commit {self.commits} of {branch}".encode()).hexdigest()
+
+    def at(self, revision: str) -> tuple[str, dict[str, dict[str, Any]]] | None:
+        """A revision's commit and files; None where there is no such revision."""
+        for branch, files in {"main": self.files, **self.branches}.items():
+            if revision in (branch, self.sha_of(branch)):
+                return self.sha_of(branch), files
+        return None
 
 
 @dataclass
@@ -51,6 +68,23 @@ class Hub:
         sha256 = hashlib.sha256(content).hexdigest()
         self.blob(sha256).write_bytes(content)
         return sha256
+
+    def put(self, repo_id: str, folder: Path, *, branch: str = "main", under: str = "", gated: bool = False) -> Repo:
+        """Have a model repository hold what is in a folder, as if it had been uploaded."""
+        repo = self.repos.setdefault(("model", repo_id), Repo(False, gated=gated))
+        files = repo.files if branch == "main" else repo.branches.setdefault(branch, {})
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                content = path.read_bytes()
+                oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+                name = f"{under}{path.relative_to(folder).as_posix()}"
+                files[name] = {"sha256": self.keep(content), "oid": oid, "size": len(content), "lfs": False}
+        return repo
+
+    def fetched(self) -> set[str]:
+        """Paths of the files whose contents were asked for."""
+        found = [re.search(r"/resolve/[^/]+/(.+)$", path) for method, path, _ in list(self.requests) if method == "GET"]
+        return {one[1] for one in found if one}
 
     def received(self) -> Iterator[bytes]:
         """Every request's line and body, base64 contents of commits decoded."""

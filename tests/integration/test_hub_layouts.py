@@ -29,7 +29,7 @@ from hf_inatsounds.models import build_classifier
 from hf_inatsounds.objectives import Multiclass
 from hf_inatsounds.training.arguments import read_recipe
 from hf_inatsounds.windows import WindowSpec
-from tests.helpers.hub_layouts import BIN, LAYOUTS, SAFETENSORS, put_on_hub, write_layout
+from tests.helpers.hub_layouts import BIN, LAYOUTS, SAFETENSORS, write_layout
 from tests.helpers.hub_server import hub_server
 from tests.helpers.hub_storage import Hub
 
@@ -153,7 +153,7 @@ def runs(layouts, tiny, tmp_path_factory) -> Iterator[Runs]:
     folder, names = tmp_path_factory.mktemp("runs"), list(RECIPES)
     with hub_server(folder / "hub") as hub:
         for repo_id, files in layouts.items():
-            put_on_hub(hub, repo_id, files)
+            hub.put(repo_id, files)
         jobs = {"alone": (), "together": TWO}
         (folder / "plain").mkdir()
         started = {name: start_job(words, hub, folder / name, names, tiny) for name, words in jobs.items()}

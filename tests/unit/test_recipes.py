@@ -37,7 +37,7 @@ def test_a_resolved_recipe_reads_back_the_same():
     [
         ("epoch: 3", r"r\.yaml: found 'epoch'; expected 'epochs'\?"),
         ("lerning_rate: 1e-3", "'learning_rate'"),
-        ("zzz: 1", "one of model, config"),
+        ("zzz: 1", "one of model, revision"),
         ("epochs: many", r"epochs: found 'many'; expected int"),
         ("epochs: 0", "epochs: found 0; expected at least 1"),
         ("epochs: true", "expected int"),
