@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
-from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.fetch import Source, held
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.errors import AnnotationError, SourceError
+from hf_inatsounds.progress import note
 from hf_inatsounds.schema import STEMS
 
-MAX_JSON_BYTES = 1 << 30
-"""Largest annotation JSON that is read: 1 GiB. The official ones have some 100 MB."""
+MAX_JSON_BYTES = 256 << 20
+"""Largest annotation JSON that is read. The official ones have some 100 MB, of which Python makes some 500."""
+
+MAX_VALUES = 16_000_000
+"""Most values of all kinds in it; 137,012 recordings make 1.9 million. One takes 8 to some 40 bytes of memory."""
+
+MAX_CONTAINERS = 4_000_000
+"""Most objects and lists among them; an object takes 64 to 184 bytes and more. The official train split has 280,000."""
+
+MAX_JSON_RATIO = 50
+"""Decompressed bytes of JSON per compressed one, beyond the first JSON_SLACK_BYTES. The official ones have about 7."""
+
+JSON_SLACK_BYTES = 32 << 20
 
 MOST = 1e12
 """Seconds or metres beyond all sense, so that no infinity and no overflow gets through."""
@@ -21,7 +34,7 @@ MOST = 1e12
 def annotation_file(source: Source, split: str) -> str | None:
     """Name of the split's annotation file in ``source``: packed, or unpacked; None if there is neither."""
     stem = STEMS[split]
-    return next((name for name in (f"{stem}.json.tar.gz", f"{stem}.json") if source.exists(name)), None)
+    return next(iter(held((f"{stem}.json.tar.gz", f"{stem}.json"), source.exists)), None)
 
 
 def require_annotation_file(source: Source, split: str) -> str:
@@ -48,7 +61,13 @@ def read_document(source: Source, name: str) -> Any:
     Raises:
         AnnotationError: if it is damaged, too large, or no JSON.
     """
-    return parse_document(_content(source, name), where=source.path(name))
+    try:
+        return parse_document(_content(source, name), where=source.path(name))
+    except AnnotationError as error:
+        if not source.drop_copy(name):
+            raise
+        note(f"{error} Fetching it again.")
+        return parse_document(_content(source, name), where=source.path(name))
 
 
 def parse_document(content: bytes, *, where: str) -> Any:
@@ -68,13 +87,13 @@ def parse_document(content: bytes, *, where: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
             raise AnnotationError(
                 "key given twice", where=where, found=repr(twice), expected="every key once an object"
             )
         return made
 
+    _require_moderate(content, where)
     try:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=once)
     except UnicodeDecodeError as error:
@@ -84,6 +103,23 @@ def parse_document(content: bytes, *, where: str) -> Any:
         ) from error  # fmt: skip
     except (ValueError, RecursionError) as error:
         raise AnnotationError("not JSON", where=where, found=error, expected="the annotation JSON") from error
+
+
+def _require_moderate(content: bytes, where: str) -> None:
+    """Refuse JSON of so many values that they fill the memory, before one is made.
+
+    Separators are counted, those in texts too: some more than there are values, never fewer.
+
+    Raises:
+        AnnotationError: if there are too many.
+    """
+    containers = content.count(b"{") + content.count(b"[")
+    values = containers + content.count(b",")
+    for what, found, most in (("values", values, MAX_VALUES), ("objects and lists", containers, MAX_CONTAINERS)):
+        if found > most:
+            raise AnnotationError(
+                "annotations too large", where=where, found=f"{found:,} {what}", expected=f"at most {most:,}"
+            )
 
 
 def _content(source: Source, name: str) -> bytes:
@@ -99,8 +135,9 @@ def _content(source: Source, name: str) -> bytes:
             return content
         try:
             wanted = iterate_members(
-                stream, where=where, wanted=lambda member: member.endswith(".json"), max_member_bytes=MAX_JSON_BYTES
-            )
+                stream, where=where, wanted=lambda member: member.endswith(".json"), max_member_bytes=MAX_JSON_BYTES,
+                max_ratio=MAX_JSON_RATIO, slack_bytes=JSON_SLACK_BYTES,
+            )  # fmt: skip
             content, n_found = b"", 0
             for _, content in wanted:  # noqa: B007
                 n_found += 1

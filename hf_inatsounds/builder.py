@@ -7,23 +7,22 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
-from hf_inatsounds.archives.fetch import Source, is_hub_id
-from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.fetch import Source, held, is_hub_id
+from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.decoding import encoded_where_undecodable
-from hf_inatsounds.errors import InatSoundsError, SourceError, printable
+from hf_inatsounds.errors import InatSoundsError, SourceError
 from hf_inatsounds.indexed import indexed_stream
+from hf_inatsounds.passed_over import PassedOver, warn
 from hf_inatsounds.recordings import Recordings, open_indexed, recordings_of, say_forward_once, tables_of
 from hf_inatsounds.schema import CITATION, SPLITS, STEMS, TERMS, features
-
-logger = datasets.logging.get_logger(__name__)
 
 FOLDER_SHARD_ROWS = 1_000
 """Recordings in one shard of an unpacked tree: 137 shards for the official train split."""
@@ -99,7 +98,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
         """
         splits = self.config.splits
         if splits is None:
-            splits = tuple(one for one in SPLITS if annotation_file(self._source, one) or _has_audio(self._source, one))
+            source = self._source
+            splits = tuple(held(SPLITS, lambda one: bool(annotation_file(source, one)) or _has_audio(source, one)))
             if not splits:
                 raise SourceError(
                     "nothing of iNatSounds here",
@@ -146,8 +146,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
         found = set(archive.index.members["file_name"].to_pylist())
         strays = found - set(self._annotations(split).table["file_name"].to_pylist())
         left = set(rows["file_name"].to_pylist()) - found
-        _warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
-        _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
+        warn(len(strays), min(strays, default=""), "recordings without annotation were passed over", name)
+        warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
         return recordings_of(archive, rows)
 
     def _indexed_tables(self, split: str) -> Iterator[pa.Table]:
@@ -159,7 +159,7 @@ class INatSounds(datasets.ArrowBasedBuilder):
         name = f"{STEMS[split]}.tar.gz"
         index = {text: i for i, text in enumerate(rows["file_name"].to_pylist())}
         known = set(self._annotations(split).table["file_name"].to_pylist())
-        met, left = _Passed(), set(index)
+        met, left = PassedOver(), set(index)
 
         def wanted(member: str) -> bool:
             if member not in known:
@@ -170,31 +170,32 @@ class INatSounds(datasets.ArrowBasedBuilder):
 
         notes = PassNotes()
 
-        def found(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-            for member, content in iterate_members(stream, where=self._source.path(name), wanted=wanted, notes=notes):
+        def found() -> Iterator[tuple[int, bytes]]:
+            for member, content in iterate_archive(self._source, name, wanted=wanted, notes=notes):
                 left.discard(member)
                 yield index[member], content
 
-        with self._source.open(name) as stream:
-            yield from tables_of(rows, found(stream))
-        for what, (count, first) in met.counts.items():
-            _warn(count, first, what, name)
+        yield from tables_of(rows, found())
+        met.warn(name)
         for kind, (count, names) in notes.odd.items():
-            _warn(count, printable(names[0]), f"members ({kind}) were passed over", name)
-        _warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
+            warn(count, names[0], f"members ({kind}) were passed over", name)
+        warn(len(left), min(left, default=""), "annotated recordings are not in the archive", name)
 
     def _folder_tables(self, rows: pa.Table) -> Iterator[pa.Table]:
-        missing: list[str] = []
+        met = PassedOver()
 
         def found() -> Iterator[tuple[int, bytes]]:
             for i, file_name in enumerate(rows["file_name"].to_pylist()):
                 try:
-                    yield i, Path(self._source.path(file_name)).read_bytes()
+                    if self._source.leads_out(file_name):
+                        met.add("recordings are links out of their folder and were passed over", file_name)
+                    else:
+                        yield i, Path(self._source.path(file_name)).read_bytes()
                 except FileNotFoundError:
-                    missing.append(file_name)
+                    met.add("annotated recordings are not in the folder", file_name)
 
         yield from tables_of(rows, found())
-        _warn(len(missing), min(missing, default=""), "annotated recordings are not in the folder", self._source.root)
+        met.warn(self._source.root)
 
 
 def load_dataset(
@@ -278,19 +279,3 @@ def _cached_annotations(source: Source, split: str, state: str) -> Annotations:
 
 def _has_audio(source: Source, split: str) -> bool:
     return source.exists(f"{STEMS[split]}.tar.gz")
-
-
-class _Passed:
-    """Counts what is passed over, keeping the first name of each kind: a hostile archive has millions of them."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, tuple[int, str]] = {}
-
-    def add(self, what: str, name: str) -> None:
-        count, first = self.counts.get(what, (0, printable(name)))
-        self.counts[what] = (count + 1, first)
-
-
-def _warn(count: int, first: str, what: str, where: str) -> None:
-    if count:
-        logger.warning(f"{where}: {count} {what}, the first is {first}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+from typing import ClassVar
+
 
 class InatSoundsError(Exception):
-    """Root of this package's errors; the command line prints it as one line and exits with 1.
+    """Root of this package's errors; the command line prints it as one line and exits with ``exit_code``.
 
     Args:
         what: what is wrong, in a few words.
@@ -16,6 +20,8 @@ class InatSoundsError(Exception):
     >>> print(InatSoundsError("unknown split", where="split", found="'dev'", expected="train, validation, test"))
     unknown split: split: found 'dev'; expected train, validation, test
     """
+
+    exit_code: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -34,18 +40,46 @@ class InatSoundsError(Exception):
             text = f"{text}: {detail}"
         if fix is not None:
             text = f"{text}. {fix}"
-        super().__init__(printable(" ".join(text.split())))  # one line, whatever was quoted
+        super().__init__(printable(without_secrets(" ".join(text.split()))))  # one line, whatever was quoted
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, lines: bool = False) -> str:
     r"""``text`` with everything that is no visible character as a backslash escape: file names can hold anything.
 
-    >>> printable("a\x1b[2Jé")
-    'a\\x1b[2Jé'
+    The one place that does so: errors, notes, bars and what commands print go through it.
+
+    Args:
+        text: what is to be printed.
+        lines: whether line ends and tabs are the text's own, and stay.
+
+    >>> printable("a\x1b[2Jé\n"), printable("a\x9b\n", lines=True)
+    ('a\\x1b[2Jé\\n', 'a\\x9b\n')
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def storable(name: str | os.PathLike[str]) -> str:
+    r"""A file name as text that UTF-8 has: bytes that are not UTF-8 become backslash escapes.
+
+    >>> storable("m\udce9lodie.wav")
+    'm\\xe9lodie.wav'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def without_secrets(text: str) -> str:
+    """``text`` without the passwords and signatures of the URLs in it.
+
+    >>> without_secrets("no file: https://me:pw@host/a.tar.gz?sig=abc: found status 403")
+    'no file: https://host/a.tar.gz?…: found status 403'
+    """
+    if "://" not in text:
+        return text
+    text = re.sub(r"(://)[^/\s@]+@", r"\1", text)
+    return re.sub(r"(://[^\s?]*\?)[^\s,;:]+", r"\1…", text)
 
 
 def shortened(text: str, most: int = 300) -> str:
@@ -93,9 +127,25 @@ class TrainingError(InatSoundsError):
     """A run that cannot go on: a loss that is no number, a full disk, a worker that was killed."""
 
 
+class StoppedError(TrainingError):
+    """A run that SIGTERM told to end, by a scheduler as a rule; the exit code is a shell's for that signal."""
+
+    exit_code = 143
+
+
+class InterruptedRunError(StoppedError):
+    """A run that SIGINT told to end, by Ctrl-C as a rule."""
+
+    exit_code = 130
+
+
 class SuiteError(InatSoundsError):
     """A downstream suite whose folder, annotations or folds are not what they should be."""
 
 
 class GeoError(InatSoundsError):
     """A range prior that is missing, malformed or does not fit the dataset."""
+
+
+class EndedElsewhere(InatSoundsError):
+    """Another process failed, and has said why: this one ends without a line."""

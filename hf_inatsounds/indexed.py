@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import iterable_dataset as hf
 
+from hf_inatsounds.archives.sealing import digest
+from hf_inatsounds.errors import SourceError
 from hf_inatsounds.ordering import permuted, shard_ranges
 from hf_inatsounds.recordings import Recordings
 
@@ -25,11 +27,18 @@ class IndexedExamples(hf._BaseExamplesIterable):
         recordings: the rows, those of other workers included.
         shards: (start, stop) rows of the shards that this one reads, in their order.
         seed: of the order; None for the archive's.
+        chosen: the seed that the user chose, of which ``seed`` is that of an epoch.
     """
 
-    def __init__(self, recordings: Recordings, shards: list[tuple[int, int]], seed: int | None = None) -> None:
+    def __init__(
+        self,
+        recordings: Recordings,
+        shards: list[tuple[int, int]],
+        seed: int | None = None,
+        chosen: int | None = None,
+    ) -> None:
         super().__init__()
-        self.recordings, self.shards, self.seed = recordings, shards, seed
+        self.recordings, self.shards, self.seed, self.chosen = recordings, shards, seed, chosen
         self._state_dict: dict[str, Any] | None = None
         self._sleep_on_threads_shutdown = False
 
@@ -43,9 +52,31 @@ class IndexedExamples(hf._BaseExamplesIterable):
         """How many parts workers and nodes can divide."""
         return len(self.shards)
 
+    @property
+    def identity(self) -> str:
+        """What a position must be of: the archive, the selection, the user's seed."""
+        return digest(f"{self.recordings.identity} {self.chosen}".encode())
+
     def _init_state_dict(self) -> dict[str, Any]:
-        self._state_dict = {"position": 0, "type": type(self).__name__}
+        shards = digest(repr(self.shards).encode())
+        self._state_dict = {"position": 0, "of": self.identity, "shards": shards, "type": type(self).__name__}
         return self._state_dict
+
+    def require_own(self, state: dict[str, Any], *keys: str) -> None:
+        """Refuse a position in other data.
+
+        Raises:
+            SourceError: if one of the ``keys`` of the state is not as here.
+        """
+        own = IndexedExamples(self.recordings, self.shards, self.seed, self.chosen)._init_state_dict()
+        for key in keys:
+            if state.get(key) != own[key]:
+                what = "another source, split, selection or seed" if key == "of" else "another part of the stream"
+                raise SourceError(
+                    "a state of another stream", where="load_state_dict", found=f"the state of {what}",
+                    expected="the state of a stream that was made by the same calls",
+                    fix="Load and shuffle as it was done when the state was taken, with as many workers and nodes.",
+                )  # fmt: skip
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for key, table in self._iter_arrow():
@@ -53,6 +84,8 @@ class IndexedExamples(hf._BaseExamplesIterable):
 
     def _iter_arrow(self) -> Iterator[tuple[int, pa.Table]]:
         position = self._state_dict["position"] if self._state_dict else 0
+        if self._state_dict and position:
+            self.require_own(self._state_dict, "of", "shards")
         rows = np.concatenate([np.arange(*shard) for shard in sorted(self.shards)] or [np.arange(0)])
         if self.seed is None:
             found = self.recordings.in_order(rows[position:])
@@ -63,20 +96,21 @@ class IndexedExamples(hf._BaseExamplesIterable):
                 self._state_dict["position"] += 1
             yield i, self.recordings.table(i, content)
 
-    def shuffled(self, seed: int) -> IndexedExamples:
-        """The same rows in the order of a seed."""
+    def shuffled(self, seed: int, *, chosen: bool = True) -> IndexedExamples:
+        """The same rows in the order of a seed, which the user chose or which is an epoch's."""
         shards = sorted(self.shards)
-        return IndexedExamples(self.recordings, [shards[i] for i in permuted(len(shards), seed)], seed)
+        mixed = [shards[i] for i in permuted(len(shards), seed)]
+        return IndexedExamples(self.recordings, mixed, seed, seed if chosen else self.chosen)
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> IndexedExamples:
         """``datasets`` calls it with a generator of the epoch: the new order depends on it and on the seed."""
         draw = int(deepcopy(generator).integers(1 << 62))
-        return self.shuffled(draw if self.seed is None else _joined(self.seed, draw))
+        return self.shuffled(draw if self.seed is None else _joined(self.seed, draw), chosen=False)
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> IndexedExamples:
         """One worker's or node's part."""
         mine = self.split_shard_indices_by_worker(num_shards, index, contiguous=contiguous)
-        return IndexedExamples(self.recordings, [self.shards[i] for i in mine], self.seed)
+        return IndexedExamples(self.recordings, [self.shards[i] for i in mine], self.seed, self.chosen)
 
     def reshard_data_sources(self) -> IndexedExamples:
         """There are many shards already."""
@@ -118,6 +152,33 @@ class INatSoundsStream(datasets.IterableDataset):
         if hasattr(hf, "ShufflingConfig"):  # datasets 4: without it, set_epoch changes nothing
             shuffled._shuffling = hf.ShufflingConfig(generator=drawn, _original_seed=seed)
         return shuffled
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken.
+
+        Raises:
+            SourceError: if it was taken of another source, split, selection or seed.
+        """
+        own, found = _innermost(self._ex_iterable), _state_of_ours(state_dict)
+        if own is not None:
+            own.require_own(found, "of")
+        super().load_state_dict(state_dict)
+
+
+def _innermost(node: Any) -> IndexedExamples | None:
+    """Our rows under the steps that were put on them."""
+    while node is not None and not isinstance(node, IndexedExamples):
+        node = getattr(node, "ex_iterable", None)
+    return node
+
+
+def _state_of_ours(state: Any) -> dict[str, Any]:
+    """The part of a state that is of an :class:`IndexedExamples`; empty where there is none."""
+    if not isinstance(state, dict):
+        return {}
+    if state.get("type") == IndexedExamples.__name__:
+        return state
+    return next((found for value in state.values() if (found := _state_of_ours(value))), {})
 
 
 def _stream(ex_iterable: Any, like: Any) -> INatSoundsStream:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hf_inatsounds.audio import Recording, Waveform
+from hf_inatsounds.errors import printable, storable
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.windows import WindowSpec
 
@@ -72,7 +73,9 @@ def predict_file(
         for (start_s, end_s), row, classes in zip(spans, scores, best, strict=True):
             for c in classes:
                 if row[c] >= min_score:
-                    yield Detection(str(file), round(start_s, 3), round(end_s, 3), names[c], common[c], float(row[c]))
+                    yield Detection(
+                        storable(file), round(start_s, 3), round(end_s, 3), names[c], common[c], float(row[c])
+                    )
 
 
 def _batches(
@@ -125,13 +128,14 @@ def raven_lines(detections: Iterable[Detection]) -> Iterator[str]:
     yield "\t".join(names) + "\n"
     for number, one in enumerate(detections, start=1):
         times = f"{one.start_s:.3f}\t{one.end_s:.3f}"
-        yield f"{number}\tSpectrogram 1\t1\t{times}\t{Path(one.file).name}\t{one.species}\t{one.score:.6f}\n"
+        name, species = printable(Path(one.file).name), printable(one.species)
+        yield f"{number}\tSpectrogram 1\t1\t{times}\t{name}\t{species}\t{one.score:.6f}\n"
 
 
 def audacity_lines(detections: Iterable[Detection]) -> Iterator[str]:
     """An Audacity label track: beginning, end, label."""
     for one in detections:
-        yield f"{one.start_s:.6f}\t{one.end_s:.6f}\t{one.species} {one.score:.3f}\n"
+        yield f"{one.start_s:.6f}\t{one.end_s:.6f}\t{printable(one.species)} {one.score:.3f}\n"
 
 
 LINES: dict[str, Callable[[Iterable[Detection]], Iterator[str]]] = {
@@ -144,7 +148,7 @@ LINES: dict[str, Callable[[Iterable[Detection]], Iterator[str]]] = {
 
 def _csv_line(values: Sequence[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
+    csv.writer(buffer, lineterminator="\n").writerow(map(printable, values))
     return buffer.getvalue()
 
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hf_inatsounds.cards import write_card
+from hf_inatsounds.cards import results_of, write_card
 from hf_inatsounds.errors import CheckpointError, PublishError
+from hf_inatsounds.identity import checkpoint_digest, file_digest, read_record
 
-PUSHED = (
+MODEL = (
     "README.md", "config.json", "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json",
-    "label_space.json", "inatsounds.json", "recipe.yaml", "origin.json", "train.json", "report.md", "curves.png",
-    "results.json", "*/results.json",
+    "label_space.json", "inatsounds.json",
 )  # fmt: skip
-"""A run's files that go to the Hub: no checkpoint to resume from, and no scores of single recordings."""
+"""What of a checkpoint goes to the Hub: nothing to resume from."""
+
+
+def pushed_files(run_dir: Path) -> list[str]:
+    """A run's files that go to the Hub: the model's, and those records of it that are of this very model.
+
+    Scores of single recordings stay. So do a recipe, a report or results that were copied in from another run.
+    """
+    run, digest = read_record(run_dir / "train.json"), checkpoint_digest(run_dir)
+    own = [str(path.relative_to(run_dir)) for path in results_of(run_dir)[0]]
+    if digest is not None and run.get("checkpoint_sha256") == digest:
+        files = run.get("files", {})
+        same = [name for name in files if (run_dir / name).is_file() and file_digest(run_dir / name) == files[name]]
+        own += ["train.json", *same]
+    return [*MODEL, *own]
 
 
 def push_model(run_dir: str | Path, repo_id: str, *, public: bool = False) -> str:
@@ -52,7 +66,7 @@ def push_model(run_dir: str | Path, repo_id: str, *, public: bool = False) -> st
             )  # fmt: skip
         message = "Model, recipe and card"
         done = api.upload_folder(
-            repo_id=repo_id, folder_path=run_dir, allow_patterns=list(PUSHED), commit_message=message
+            repo_id=repo_id, folder_path=run_dir, allow_patterns=pushed_files(run_dir), commit_message=message
         )
     except (HfHubHTTPError, OSError) as error:
         raise PublishError(

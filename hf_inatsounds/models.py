@@ -20,6 +20,7 @@ from hf_inatsounds.checkpoints import (
     read_to_use,
     without_head,
 )
+from hf_inatsounds.devices import choose_device, choose_dtype, frontend_device, precision
 from hf_inatsounds.errors import CheckpointError, RecipeError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.finetuning import merged
@@ -43,12 +44,13 @@ class Classifier:
     Attributes:
         model: a native transformers model for audio classification.
         feature_extractor: its own feature extractor.
-        frontend: the same, batched, on the model's device.
+        frontend: the same, batched, on the model's device, or on the CPU where that has no float64.
         label_space: what its classes are; None for a checkpoint from elsewhere.
         objective: how logits become scores.
         window: how recordings are cut for it.
         folder: where it was loaded from; None for one that was built.
         start: what it has of the checkpoint that it is fine-tuned from; None without one.
+        dtype: what forward passes are computed in; the weights stay in float32.
     """
 
     model: Any
@@ -59,6 +61,7 @@ class Classifier:
     window: WindowSpec
     folder: Path | None = None
     start: Start | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def sampling_rate(self) -> int:
@@ -95,7 +98,7 @@ class Classifier:
         """
         out = np.empty((len(windows), self.model.config.num_labels), np.float32)
         for members, inputs in self._batches(windows):
-            out[members] = self.model(**inputs).logits.float().cpu().numpy()
+            out[members] = self.forward(**inputs).logits.float().cpu().numpy()
         return out
 
     @torch.inference_mode()
@@ -117,7 +120,7 @@ class Classifier:
         hook = head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
         try:
             for members, inputs in self._batches(windows):
-                self.model(**inputs)
+                self.forward(**inputs)
                 out[members] = seen.pop().float().cpu().numpy()
         finally:
             hook.remove()
@@ -130,9 +133,18 @@ class Classifier:
         for i, window in enumerate(windows):
             groups.setdefault(0 if self._shares_passes else len(window), []).append(i)
         for members in groups.values():
-            waveforms, lengths = pad_batch([windows[i] for i in members], minimum_samples(self.model.config))
-            device = self.model.device
-            yield members, self.frontend.model_inputs(waveforms.to(device), lengths.to(device))
+            yield members, self.inputs(*pad_batch([windows[i] for i in members], minimum_samples(self.model.config)))
+
+    def inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The model's inputs, on its device, of waveforms (B, T) and lengths (B,) on any."""
+        where = frontend_device(self.model.device)
+        made = self.frontend.model_inputs(waveforms.to(where), lengths.to(where))
+        return {name: tensor.to(self.model.device) for name, tensor in made.items()}
+
+    def forward(self, **inputs: Any) -> Any:
+        """The model's outputs, in the classifier's precision."""
+        with precision(self.model.device, self.dtype):
+            return self.model(**inputs)
 
     def save(self, folder: str | Path) -> None:
         """Write a native checkpoint, LoRA merged, with ``label_space.json`` and ``inatsounds.json`` beside it.
@@ -258,24 +270,28 @@ def load_classifier(
     revision: str | None = None,
     subfolder: str | None = None,
     device: str | torch.device | None = None,
+    dtype: str = "float32",
 ) -> Classifier:
-    """A trained classifier from a folder or the Hub, in float32; nothing in it runs.
+    """A trained classifier from a folder or the Hub, its weights in float32; nothing in it runs.
 
     Args:
         checkpoint: a folder that ``train`` or ``save_pretrained`` wrote, or a Hub model id.
         revision: branch, tag or commit of a Hub model; None for its main branch.
         subfolder: where in the folder or repository the checkpoint is.
-        device: where to; None for a GPU where there is one.
+        device: where to, as :func:`~hf_inatsounds.devices.choose_device` takes it; None for the best that is here.
+        dtype: what forward passes are computed in: "float32", "bfloat16" or "float16".
 
     Raises:
+        InatSoundsError: if there is no such device or precision.
         CheckpointError: if it is missing, incomplete, an encoder without a head, or has no frontend here.
     """
+    where, computed = choose_device(device), choose_dtype(dtype)  # before anything is fetched
     folder = checkpoint_folder(checkpoint, revision=revision, subfolder=subfolder)
     if checkpoint_settings(folder).get("objective") == Contrastive.name:
         raise without_head(folder)
     model, extractor = read_to_use(folder)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    frontend = frontend_for(extractor).to(model.device)
+    model.to(where).eval()
+    frontend = frontend_for(extractor).to(frontend_device(where))
     label_space = LabelSpace.load(folder) if (folder / "label_space.json").exists() else None
     if label_space is not None and len(label_space) != model.config.num_labels:
         raise CheckpointError(
@@ -285,4 +301,4 @@ def load_classifier(
         )
     objective = objective_of(model.config.problem_type)
     window = checkpoint_window(folder, extractor)
-    return Classifier(model, extractor, frontend, label_space, objective, window, folder)
+    return Classifier(model, extractor, frontend, label_space, objective, window, folder=folder, dtype=computed)

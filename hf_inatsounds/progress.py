@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from hf_inatsounds.errors import printable, without_secrets
+
 T = TypeVar("T")
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """One line on stderr."""
     if not quiet:
-        print(text, file=sys.stderr)
+        print(printable(without_secrets(text), lines=True), file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], what: str, *, total: int | None = None, quiet: bool = False) -> Iterator[T]:
@@ -35,7 +37,7 @@ class Bar:
     def update(self, done: int, note: str = "") -> None:
         """Move to ``done``, with a note behind the bar."""
         if self._tqdm is not None:
-            self._tqdm.set_postfix_str(note, refresh=False)
+            self._tqdm.set_postfix_str(printable(note), refresh=False)
             self._tqdm.update(done - self._tqdm.n)
 
     def say(self, line: str) -> None:
@@ -43,7 +45,7 @@ class Bar:
         if not self.quiet:
             from tqdm import tqdm
 
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable(without_secrets(line), lines=True), file=sys.stderr)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -56,4 +58,6 @@ def _bar(what: str, total: int | None, quiet: bool, **more: Any) -> Any:
 
     # in a log rather than a terminal a line now and then is enough
     interval = 0.2 if sys.stderr.isatty() else 30.0
-    return tqdm(desc=what, total=total, disable=quiet, leave=False, file=sys.stderr, mininterval=interval, **more)
+    return tqdm(
+        desc=printable(what), total=total, disable=quiet, leave=False, file=sys.stderr, mininterval=interval, **more
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,10 +15,13 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from hf_inatsounds.archives.block_runs import BlockRun, Readers
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.index_checks import last_end, leaves_room
 from hf_inatsounds.archives.ranges import open_ranges
+from hf_inatsounds.archives.sealing import digest
 from hf_inatsounds.archives.seek_index import read_index
-from hf_inatsounds.archives.seekable import BlockRun, Readers, SeekableArchive, Span
+from hf_inatsounds.archives.seekable import SeekableArchive, Span
 from hf_inatsounds.archives.side_by_side import side_by_side
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.ordering import mixed_order
@@ -85,7 +90,19 @@ class Recordings:
         yield from zip((int(i) for i in rows), self.archive.read_in_order(spans), strict=True)
 
     def mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, bytes]]:
-        """(row, recording) of ``rows`` in the seed's order, from its ``position``-th on."""
+        """(row, recording) of ``rows`` in the seed's order, from its ``position``-th on.
+
+        An iterator that was carried over a fork has no threads there: it begins anew where it stood.
+        """
+        process = os.getpid()
+        for pair in self._mixed(rows, seed, position):
+            position += 1
+            yield pair
+            if os.getpid() != process:
+                yield from self.mixed(rows, seed, position)
+                return
+
+    def _mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, bytes]]:
         starts = np.flatnonzero(np.diff(self.blocks[rows], prepend=-1))
         parts = np.split(rows, starts[1:]) if len(rows) else []
         order = mixed_order([len(part) for part in parts], seed)
@@ -95,6 +112,13 @@ class Recordings:
             yield from self._drawn(parts, order, readers)
         finally:
             readers.close()
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Digest of the archive's md5, which rows these are, and where they are in it."""
+        parts = [self.archive.index.archive["md5"].encode(), self.offset.tobytes(), self.size.tobytes()]
+        parts += [self.rows[key].to_numpy().tobytes() for key in ("recording_id", "label")]
+        return digest(b"".join(parts))
 
     def _drawn(
         self, parts: list[Array], order: Iterator[tuple[int, int]], readers: Readers
@@ -162,6 +186,30 @@ def open_indexed(source: Source, stem: str, location: Source) -> SeekableArchive
     return archive
 
 
+def require_complete(archive: SeekableArchive, missing: int, wanted: int) -> None:
+    """Refuse an index that lacks annotated recordings which the archive may well hold.
+
+    Where the archive lacks them too, that is no fault of the index: reading forward passes over them as well.
+
+    Args:
+        archive: the archive with its index.
+        missing: recordings that are annotated and not in the index.
+        wanted: recordings that are annotated.
+
+    Raises:
+        SourceError: if the index leaves out a part of the archive.
+    """
+    index = archive.index
+    if missing and (
+        leaves_room(index.members, index.archive["decompressed_bytes"]) or not archive.is_over(last_end(index.members))
+    ):
+        raise SourceError(
+            "the seek index leaves out a part of the archive", where=index.where,
+            found=f"{missing:,} of {wanted:,} annotated recordings are not in it", expected="all that the archive has",
+            fix="Build it anew in an empty folder: hf-inatsounds index SOURCE --out DIR",
+        )  # fmt: skip
+
+
 def recordings_of(archive: SeekableArchive, rows: pa.Table) -> Recordings:
     """A split's wanted rows, given in any order, in archive order; those that the archive lacks are left out.
 
@@ -174,6 +222,7 @@ def recordings_of(archive: SeekableArchive, rows: pa.Table) -> Recordings:
     for i, name in enumerate(names):
         if name in place:
             first.setdefault(name, i)
+    require_complete(archive, len(place) - len(first), len(place))
     chosen = np.array(list(first.values()), np.int64)
     taken = rows.take(pa.array([place[names[i]] for i in chosen], pa.int64())).combine_chunks()
     offset, size, crc32 = (members[key].to_numpy()[chosen] for key in ("offset", "size", "crc32"))

@@ -178,12 +178,12 @@ class FetchedCompressed:
 
 
 class View:
-    """A file made of ``prefix`` and the compressed file from ``start`` on, as rapidgzip reads one."""
+    """A file made of ``prefix`` and the compressed file from ``start`` to ``end``, as rapidgzip reads one."""
 
-    def __init__(self, compressed: Compressed, prefix: bytes, start: int) -> None:
+    def __init__(self, compressed: Compressed, prefix: bytes, start: int, end: int) -> None:
         self._compressed, self._prefix, self._start = compressed, prefix, start
         self._position = 0
-        self._size = len(prefix) + compressed.size - start
+        self._size = len(prefix) + end - start
         self.failure: Exception | None = None
         self.furthest = 0  # position up to which it was read
 

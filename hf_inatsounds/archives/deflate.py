@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ WINDOW_BYTES = 32 << 10
 GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 FOOTER_BYTES = 8
 FILLER_BYTES = 4
+PASSED_BYTES = 1 << 20
+"""Bytes read or made at a time of what is passed over."""
+
 ERRORS: Any = (zlib.error, isal_zlib.error, EOFError)
 """What inflating damaged data raises."""
 
@@ -185,7 +189,36 @@ class Inflater:
             return b""
         compressed, self._rest = self._rest, b""
         if compressed[:2] != GZIP_HEADER[:2]:  # padding or garbage behind the last member
-            self.ended = True
+            self.ended, self._rest = True, compressed
             return b""
         self._stream, self._raw = isal_zlib.decompressobj(wbits=_GZIP), False
         return compressed
+
+    @property
+    def behind(self) -> int | None:
+        """Bytes that were fed from behind the last member's end; None where it has not come."""
+        return len(self._rest) + len(self._input) if self._stream.eof and not self._footer else None
+
+
+def stream_end(read: Callable[[int, int], bytes], inflater: Inflater, at: int, size: int) -> int:
+    """Where the gzip stream of a file ends that has other bytes behind it.
+
+    Args:
+        read: gives the file's bytes [start, stop).
+        inflater: begun at a point.
+        at: the point's offset in the file.
+        size: of the file, in bytes.
+
+    Raises:
+        EOFError: if the file ends within the stream.
+        zlib.error: (or isal's) if it is no DEFLATE data.
+    """
+    while at < size and not inflater.ended:
+        chunk = read(at, min(at + PASSED_BYTES, size))
+        at += len(chunk)
+        inflater.feed(chunk)
+        while inflater.read(PASSED_BYTES):
+            pass
+    if inflater.behind is None:
+        raise EOFError("the file ends within the gzip stream")
+    return at - inflater.behind

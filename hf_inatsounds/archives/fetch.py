@@ -6,16 +6,19 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+from hf_inatsounds.archives.http_answers import NotAllowedError
 from hf_inatsounds.archives.http_ranges import HttpRanges
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing
 from hf_inatsounds.schema import OFFICIAL_URL
+
+T = TypeVar("T")
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
@@ -35,7 +38,8 @@ class Source:
     """A place that holds archives and annotations, or the unpacked tree.
 
     Attributes:
-        root: absolute path of a folder, or a base URL that fsspec understands (https://, s3:// …).
+        root: absolute path of a folder, or a base URL that fsspec understands (https://, s3:// …). What follows
+            a question mark, as a signature does, goes behind the name of each file.
     """
 
     root: str
@@ -51,7 +55,8 @@ class Source:
         if text == "official":
             return cls(OFFICIAL_URL)
         if _URL.match(text):
-            return cls(text.rstrip("/"))
+            base, mark, query = text.partition("?")
+            return cls(base.rstrip("/") + mark + query)
         folder = Path(text).expanduser()
         if not folder.is_dir():
             raise SourceError(
@@ -68,20 +73,28 @@ class Source:
 
     def path(self, name: str) -> str:
         """Full path or URL of the file ``name``."""
-        return f"{self.root}/{name}" if self.is_remote else str(Path(self.root, name))
+        if not self.is_remote:
+            return str(Path(self.root, name))
+        base, mark, query = self.root.partition("?")
+        return f"{base}/{name}{mark}{query}"
 
     def exists(self, name: str) -> bool:
         """Whether the source holds ``name``.
 
         Raises:
-            SourceError: if its server gives no answer.
+            SourceError: if its server gives no answer, or does not allow to read the file.
         """
         if not self.is_remote:
             return Path(self.root, name).exists()
         reader = open_ranges(self.path(name))
         if isinstance(reader, HttpRanges):
-            return reader.headers() is not None
+            return reader.state() is not None
         return bool(self._filesystem().exists(self.path(name)))
+
+    def leads_out(self, file_name: str) -> bool:
+        """Whether a recording of an unpacked tree is a link to a file that is not below its split's folder."""
+        top = Path(self.root, Path(file_name).parts[0])
+        return not Path(self.root, file_name).resolve().is_relative_to(top.resolve())
 
     def open(self, name: str) -> IO[bytes]:
         """Open ``name`` for forward reading; over HTTP a cut connection goes on where it was.
@@ -90,13 +103,13 @@ class Source:
             SourceError: if it is missing or cannot be read.
         """
         try:
-            if not self.is_remote:
-                return open(self.path(name), "rb")
             reader = open_ranges(self.path(name))
-            if isinstance(reader, HttpRanges):
-                return io.BufferedReader(_Forward(reader.stream(0)), 1 << 20)
-            opened: IO[bytes] = self._filesystem().open(self.path(name), "rb")
-            return opened
+            if self.is_remote and not isinstance(reader, HttpRanges):
+                opened: IO[bytes] = self._filesystem().open(self.path(name), "rb")
+                return opened
+            if not self.is_remote:
+                open(self.path(name), "rb").close()  # what cannot be read is told here, not at the first byte
+            return io.BufferedReader(_Forward(reader.stream(0)), 1 << 20)
         except OSError as error:
             raise SourceError("cannot read a file of the source", where=self.path(name), found=error) from error
 
@@ -114,18 +127,19 @@ class Source:
         reader = open_ranges(self.path(name))
         if not isinstance(reader, HttpRanges):
             return self._fsspec_copy(name)
-        headers = reader.headers()
-        if headers is None:
-            raise SourceError("no such file", where=reader.where)
-        import datasets
-
-        state = [reader.where, *(headers.get(key, "") for key in ("Content-Length", "ETag", "Last-Modified"))]
-        folder = Path(datasets.config.DOWNLOADED_DATASETS_PATH) / "hf_inatsounds"
-        path = folder / f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}-{name}"
+        path = _cached(reader, name)
         if not path.exists():
             with replacing(path) as temporary, open(temporary, "wb") as file:
                 file.writelines(reader.stream(0))
         return path
+
+    def drop_copy(self, name: str) -> bool:
+        """Forget the download of ``name``, which turned out to be damaged; False where there is none to forget."""
+        reader = open_ranges(self.path(name))
+        if not isinstance(reader, HttpRanges):
+            return False
+        _cached(reader, name).unlink(missing_ok=True)
+        return True
 
     def _fsspec_copy(self, name: str) -> Path:
         import datasets
@@ -151,6 +165,42 @@ class Source:
             raise SourceError(
                 "this kind of URL needs one more package", where=self.root, found=error, fix="pip install s3fs"
             ) from error
+
+
+def held(asked: Iterable[T], holds: Callable[[T], bool]) -> list[T]:
+    """Those of ``asked`` that a source holds.
+
+    A storage that may not be listed denies what is not there. So where something may be read, what is denied counts
+    as missing.
+
+    Raises:
+        NotAllowedError: if nothing may be read.
+    """
+    found, denied = [], None
+    for one in asked:
+        try:
+            if holds(one):
+                found.append(one)
+        except NotAllowedError as error:
+            denied = denied or error
+    if denied and not found:
+        raise denied
+    return found
+
+
+def _cached(reader: HttpRanges, name: str) -> Path:
+    """Where the download of a file in its present state lies, or would.
+
+    Raises:
+        SourceError: if there is no such file.
+    """
+    import datasets
+
+    state = reader.state()
+    if state is None:
+        raise SourceError("no such file", where=reader.where)
+    key = hashlib.sha256(repr([reader.where, str(state)]).encode()).hexdigest()[:32]
+    return Path(datasets.config.DOWNLOADED_DATASETS_PATH) / "hf_inatsounds" / f"{key}-{name}"
 
 
 class _Forward(io.RawIOBase):

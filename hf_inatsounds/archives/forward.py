@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import IO
 
+from isal import isal_zlib
+
 from hf_inatsounds.archives.decompress import MAX_RATIO, SLACK_BYTES, GzipReader
+from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.tar_walk import (
     DAMAGE,
     MAX_MEMBER_BYTES,
+    DamagedError,
     PassNotes,
     damaged,
     no_files,
@@ -16,6 +21,8 @@ from hf_inatsounds.archives.tar_walk import (
     require_size,
     walk,
 )
+from hf_inatsounds.errors import SourceError
+from hf_inatsounds.progress import note
 
 _PADDING_BYTES = 1 << 20
 """Searched for the end of the gzip stream behind the archive's end; tar pads to 10 KiB, some writers to more."""
@@ -82,3 +89,57 @@ def _finish(reader: GzipReader, notes: PassNotes, *, whole: bool) -> None:
     while piece := reader.read(_PADDING_BYTES):
         notes.extra_bytes += len(piece) - piece.count(0)
     notes.trailing_bytes = reader.trailing_bytes
+
+
+def iterate_archive(
+    source: Source,
+    name: str,
+    *,
+    wanted: Callable[[str], bool],
+    notes: PassNotes | None = None,
+    max_member_bytes: int = MAX_MEMBER_BYTES,
+) -> Iterator[tuple[str, bytes]]:
+    """As :func:`iterate_members` of the file ``name`` of a source; what is damaged on the way is fetched once more.
+
+    A gzip stream can only be read from its beginning. So all before the damage is fetched again too, and what was
+    handed out is compared with it.
+
+    Raises:
+        SourceError: as :func:`iterate_members`; if the second time is no better; or if something damaged was
+            handed out.
+    """
+    notes = PassNotes() if notes is None else notes
+    answers: list[bool] = []  # of ``wanted``, which may count
+    given: list[int] = []  # CRC-32 of each recording that was handed out
+    again = source.is_remote
+    while True:
+        asked = itertools.count()
+
+        def ask(member: str, asked: Iterator[int] = asked) -> bool:
+            i = next(asked)
+            if i == len(answers):
+                answers.append(wanted(member))
+            return answers[i]
+
+        try:
+            with source.open(name) as stream:
+                found = iterate_members(
+                    stream, where=source.path(name), wanted=ask, notes=notes, max_member_bytes=max_member_bytes
+                )
+                for i, (member, content) in enumerate(found):
+                    crc32 = isal_zlib.crc32(content)
+                    if i == len(given):
+                        given.append(crc32)
+                        yield member, content
+                    elif crc32 != given[i]:
+                        raise SourceError(
+                            "a recording was damaged on the way", where=f"{source.path(name)}, {member}",
+                            found="other bytes when it was fetched again", fix="Read the split from the beginning.",
+                        )  # fmt: skip
+            return
+        except DamagedError as error:
+            if not again:
+                raise
+            again = False
+            vars(notes).update(vars(PassNotes()))
+            note(f"{error} Fetching it again from the beginning.")

@@ -2,63 +2,56 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from hf_inatsounds.archives import retries
+from hf_inatsounds.archives.http_answers import (
+    MISSING,
+    FileState,
+    NoRangeError,
+    lasting,
+    passing_errors,
+    require_good,
+    require_range,
+)
+from hf_inatsounds.archives.http_sessions import send
+from hf_inatsounds.archives.retries import Passing
 from hf_inatsounds.errors import SourceError
 
 CHUNK_BYTES = 1 << 18
-POOL_CONNECTIONS = 32
-"""Connections to a host that are kept open: of a shuffled stream's readers, and of a few side by side."""
+
+SECOND_LOOK = 2
+"""Tries of a range at a server that has not given one yet. One that has is tried again as after other failures:
+behind one name there may be several servers."""
 
 T = TypeVar("T")
 
-_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
-_GONE = (401, 403, 404, 410)
-_AGAIN = (408, 425, 429)
+
+class _ForkedError(Exception):
+    """The request was made by another process, of which the present one was forked."""
 
 
-class _Passing(Exception):
-    """A failure that another try may mend."""
-
-
-@dataclass(frozen=True)
 class HttpRanges:
-    """Ranges of a file behind an http(s) URL, through ``requests``: its sessions keep connections open.
+    """Ranges of a file behind an http(s) URL. All that one reader hands out is of one state of the file.
 
-    Attributes:
+    Args:
         where: the URL.
     """
 
-    where: str
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._state: FileState | None = None
+        self._gave_ranges = False
 
-    def headers(self) -> Mapping[str, str] | None:
-        """The file's headers; None where there is no such file.
+    def state(self) -> FileState | None:
+        """What the server says of the file; None where there is no such file.
 
         Raises:
-            SourceError: if the server gives no answer.
+            SourceError: if the server gives no answer, or does not allow to read the file.
         """
-
-        def ask() -> Mapping[str, str] | None:
-            response = _session(self.where).head(
-                self.where,
-                headers={"Accept-Encoding": "identity"},
-                timeout=retries.RETRY.timeout_s,
-                allow_redirects=True,
-            )
-            if response.status_code in _GONE:
-                return None
-            self._check_status(response)
-            found: Mapping[str, str] = response.headers
-            return found
-
-        return self._retrying(ask)
+        return self._patiently(self._ask)
 
     def size(self) -> int:
         """The file's size in bytes.
@@ -66,12 +59,20 @@ class HttpRanges:
         Raises:
             SourceError: if there is no such file, or the server does not say.
         """
-        headers = self.headers()
-        if headers is None:
+        state = self.state()
+        if state is None:
             raise SourceError("no such file", where=self.where)
-        if not headers.get("Content-Length", "").isdigit():
+        if state.size is None:
             raise SourceError("the server does not state the file's size", where=self.where)
-        return int(headers["Content-Length"])
+        return state.size
+
+    def identity(self) -> str:
+        """What tells two states of the file apart.
+
+        Raises:
+            SourceError: as :meth:`state`.
+        """
+        return str(self.state() or "")
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes [start, stop)."""
@@ -80,9 +81,11 @@ class HttpRanges:
     def stream(self, start: int, stop: int | None = None) -> Iterator[bytes]:
         """The bytes [start, stop) in chunks; a cut body goes on with a further range request.
 
+        An iterator that was carried over a fork goes on with a request of its own process.
+
         Raises:
-            SourceError: naming the URL, after ``retries.RETRY.attempts`` tries without progress, or at once where
-                another try cannot help.
+            SourceError: naming the URL, after ``retries.RETRY.attempts`` tries without progress; at once where
+                another try cannot help, or where the file was replaced.
         """
         position, failures = start, 0
         while stop is None or position < stop:
@@ -92,116 +95,120 @@ class HttpRanges:
                     failures = 0
                     yield chunk
                 return
-            except _passing_errors() as error:
+            except _ForkedError:
+                continue
+            except passing_errors() as error:
                 failures += 1
-                if failures >= retries.RETRY.attempts:
-                    raise self._given_up(error, position) from error
-                retries.RETRY.wait(failures)
+                self._wait(error, failures, position)
 
     def _body(self, position: int, stop: int | None) -> Iterator[bytes]:
         """One request's body from ``position`` on."""
-        session = _session(self.where)
-        request = _prepared(session, self.where).copy()
-        if position or stop is not None:
-            request.headers["Range"] = f"bytes={position}-{'' if stop is None else stop - 1}"
-        settings = {"proxies": session.proxies, "verify": session.verify, "cert": session.cert}
-        with session.send(
-            request, stream=True, timeout=retries.RETRY.timeout_s, allow_redirects=True, **settings
-        ) as response:
-            left = self._expected(response, position, stop, ranged="Range" in request.headers)
+        process = os.getpid()
+        with self._get(position, stop) as response:
+            left = self._expected(response, position, stop)
             while left is None or left > 0:
-                chunk = response.raw.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+                # one read of the socket: what arrived before a cut is kept
+                chunk = response.raw.read1(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
                 if not chunk:
                     break
                 left = None if left is None else left - len(chunk)
                 yield chunk
+                if os.getpid() != process:
+                    raise _ForkedError
         if left:
-            raise _Passing(f"the connection was cut, {left:,} bytes early")
+            raise Passing(f"the connection was cut, {left:,} bytes early")
 
-    def _expected(self, response: Any, position: int, stop: int | None, *, ranged: bool) -> int | None:
+    def _get(self, position: int, stop: int | None) -> Any:
+        headers = {}
+        if position or stop is not None:
+            headers["Range"] = f"bytes={position}-{'' if stop is None else stop - 1}"
+            if self._state is not None and self._state.etag and not self._state.weak:
+                headers["If-Range"] = self._state.etag
+        return send("GET", self.where, headers)
+
+    def _expected(self, response: Any, position: int, stop: int | None) -> int | None:
         """Bytes that the body will hold, None where the server does not say; checks that it is what was asked for."""
         if response.status_code == 416:
+            self._remember(response)
             raise SourceError(
                 "the file is shorter than expected",
                 where=self.where,
                 found=response.headers.get("Content-Range", "status 416"),
                 expected=f"bytes from {position:,} on",
             )
-        self._check_status(response)
-        if not ranged:
-            length = response.headers.get("Content-Length", "")
-            return int(length) if length.isdigit() else None
-        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        if response.status_code != 206 or match is None:
-            raise _Passing(f"the server ignored the range: status {response.status_code}")
-        first, last, total = (int(group) for group in match.groups())
-        if first != position or last != (total if stop is None else min(stop, total)) - 1:
-            raise _Passing(f"the server sent another range: {match.group()} for {position}-{stop}")
-        return last - first + 1
+        require_good(response, self.where)
+        state = self._remember(response)
+        if "Range" not in response.request.headers:
+            return state.size
+        expected = require_range(response, position, stop)
+        self._gave_ranges = True
+        return expected
 
-    def _check_status(self, response: Any) -> None:
-        code = response.status_code
-        if code >= 500 or code in _AGAIN:
-            raise _Passing(f"status {code}")
-        if code >= 400:
-            raise SourceError("cannot read a file of the source", where=self.where, found=f"status {code}")
+    def _ask(self) -> FileState | None:
+        """The file's state, by HEAD; by GET of a byte where the server allows or knows no HEAD, or says no size."""
+        with send("HEAD", self.where, {}) as response:
+            if response.status_code in MISSING:
+                return None
+            if response.status_code == 200 and (state := self._remember(response)).size is not None:
+                return state
+            if response.status_code >= 500 or response.status_code == 429:
+                self._unless_headless(response)
+        with send("GET", self.where, {"Range": "bytes=0-0"}) as response:
+            if response.status_code in MISSING:
+                return None
+            if response.status_code != 416:  # which says "bytes */0" of an empty file
+                require_good(response, self.where)
+            return self._remember(response)
 
-    def _retrying(self, ask: Callable[[], T]) -> T:
-        for failures in range(1, retries.RETRY.attempts + 1):
+    def _unless_headless(self, response: Any) -> None:
+        """Raise what is wrong, unless it is that the server knows no HEAD."""
+        if response.status_code != 501:
+            require_good(response, self.where)
+
+    def _remember(self, response: Any) -> FileState:
+        """The state that an answer is of, which must be that of the answers before.
+
+        Raises:
+            SourceError: if it is another.
+        """
+        found = FileState.of(response)
+        self._state = self._state or found
+        if change := self._state.differs(found):
+            raise SourceError(
+                "the file was replaced at the server while it was read", where=self.where, found=change,
+                expected="one state of it from beginning to end",
+                fix="Start again: rows of the two do not belong together.",
+            )  # fmt: skip
+        return found
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        failures = 0
+        while True:
             try:
                 return ask()
-            except _passing_errors() as error:
-                if failures == retries.RETRY.attempts:
-                    raise self._given_up(error, 0) from error
-                retries.RETRY.wait(failures)
-        raise SourceError("no attempts allowed", where=self.where)
+            except passing_errors() as error:
+                failures += 1
+                self._wait(error, failures, 0)
 
-    def _given_up(self, error: BaseException, position: int) -> SourceError:
-        return SourceError(
-            f"no answer after {retries.RETRY.attempts} tries",
-            where=f"{self.where}, byte {position:,}",
-            found=error or type(error).__name__,
-            fix=retries.HOW_ON,
-        )
+    def _wait(self, error: BaseException, failures: int, position: int) -> None:
+        """Wait before the next try.
 
-
-_sessions: dict[tuple[int, str], Any] = {}
-
-
-def _session(url: str) -> Any:
-    """The process's own ``requests.Session`` for a host: connections must not be shared across a fork.
-
-    What the user's environment says of the host (proxies, certificates, netrc) is asked for once: requests would
-    go through it at each request, a tenth of the time of a small one.
-    """
-    import requests
-
-    key = (os.getpid(), urlsplit(url).netloc)
-    if key not in _sessions:
-        for other in [other for other in _sessions if other[0] != key[0]]:
-            del _sessions[other]
-        session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=POOL_CONNECTIONS)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        settings = session.merge_environment_settings(url, {}, None, None, None)
-        session.proxies, session.verify, session.cert = settings["proxies"], settings["verify"], settings["cert"]
-        session.auth = requests.utils.get_netrc_auth(url)
-        session.trust_env = False
-        _sessions[key] = session
-    return _sessions[key]
-
-
-@functools.lru_cache(maxsize=16)
-def _prepared(session: Any, url: str) -> Any:
-    """A request for the whole file; preparing one for each range would take a quarter of a small one's time."""
-    import requests
-
-    return session.prepare_request(requests.Request("GET", url, headers={"Accept-Encoding": "identity"}))
-
-
-def _passing_errors() -> tuple[type[BaseException], ...]:
-    import requests
-    import urllib3
-
-    return (_Passing, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+        Raises:
+            SourceError: if no other try is due.
+        """
+        at = f"{self.where}, byte {position:,}"
+        if reason := lasting(error):
+            raise SourceError(reason, where=self.where, found=error) from error
+        if isinstance(error, NoRangeError) and not self._gave_ranges:
+            if failures >= SECOND_LOOK:
+                raise SourceError(
+                    "the server does not give the range of the file that was asked for", where=at, found=error,
+                    expected="status 206 and its Content-Range",
+                    fix="Put the file on a server with range requests, or read from a copy on disk.",
+                ) from error  # fmt: skip
+            return
+        if failures >= retries.RETRY.attempts:
+            raise SourceError(
+                f"no answer after {failures} tries", where=at, found=error or type(error).__name__, fix=retries.HOW_ON
+            ) from error
+        retries.RETRY.wait(failures, error, self.where)

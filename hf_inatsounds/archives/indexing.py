@@ -6,6 +6,7 @@ next one starts decompression anew at that point, as a rerun after a kill does: 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,17 +17,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_inatsounds.archives.compressed import open_compressed
-from hf_inatsounds.archives.deflate import Point
+from hf_inatsounds.archives.compressed import Compressed, open_compressed
+from hf_inatsounds.archives.deflate import ERRORS, Inflater, Point, stream_end
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.index_checks import MEMBERS, POINTS
 from hf_inatsounds.archives.plain import CrcMismatch, Plain, Start
-from hf_inatsounds.archives.ranges import open_ranges
+from hf_inatsounds.archives.ranges import LocalRanges, open_ranges
 from hf_inatsounds.archives.sealing import digest, key_start, seal, unseal
-from hf_inatsounds.archives.seek_index import EDGE_BYTES, MEMBERS, POINTS, file_names, write_manifest
+from hf_inatsounds.archives.seek_index import EDGE_BYTES, file_names, write_manifest
+from hf_inatsounds.archives.side_by_side import side_by_side
 from hf_inatsounds.archives.tar_members import Row, read_members
-from hf_inatsounds.archives.tar_walk import no_files
+from hf_inatsounds.archives.tar_walk import DamagedError, no_files
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.progress import note
 
 SPACING_BYTES = 4 << 20
 """Least decompressed bytes between two points. A window has 32 KiB, so the index is at most 0.8 % of the archive."""
@@ -89,9 +93,13 @@ class IndexBuild:
             "head_sha256": digest(self._reader.read(0, edge)),
             "tail_sha256": digest(self._reader.read(size - edge, size)),
             "spacing_bytes": spacing,
+            "state": self._reader.identity(),
         }
         self._state = self._resumed(identity) or self._fresh(identity)
-        self._compressed = open_compressed(self._reader, size, lambda done: report(done, size))
+        self._end = size
+        self._report = report
+        self._refetched = isinstance(self._reader, LocalRanges)  # which would give the same bytes again
+        self._compressed = self._opened()
 
     @property
     def resumed_at(self) -> int:
@@ -107,19 +115,53 @@ class IndexBuild:
         try:
             while not self._state.done:
                 try:
-                    self._segment()
+                    # in a thread of its own: rapidgzip waits for its threads, and they for the server, where no
+                    # interrupt is heard
+                    side_by_side(self._segment)
                 except CrcMismatch as error:
                     self._state = self._in_one_go(error)
+                except DamagedError as error:
+                    self._mend(error)
                 self._save()
             return self._finish()
         finally:
             self._compressed.close()
 
-    def _segment(self) -> None:
+    def _opened(self) -> Compressed:
+        return open_compressed(self._reader, self.size, lambda done: self._report(done, self.size))
+
+    def _start(self) -> Start:
+        """The last point, where the next segment begins."""
         out, at, bits, *_ = self._state.points[-1]
         point = Point(out, at, bits)
+        return Start(point, self._window(point) if at else None, self._state.crc32)
+
+    def _mend(self, error: DamagedError) -> None:
+        """See to it that the segment can be tried again: without the bytes behind the gzip stream, or fetched anew.
+
+        Raises:
+            DamagedError: ``error``, where neither helps.
+        """
+        if self._end == self.size:
+            start = self._start()
+            before = self._compressed.read(start.point.at - 1, start.point.at)[0] if start.point.bits else 0
+            inflater = Inflater(start.window, start.point.bits, before)
+            with contextlib.suppress(*ERRORS):
+                self._end = stream_end(self._compressed.read, inflater, start.point.at, self.size)
+            if self._end < self.size:
+                note(f"{self.where}: {self.size - self._end:,} bytes behind the gzip stream are passed over")
+                return
+        if self._refetched:
+            raise error
+        note(f"{error} Fetching it again.")
+        self._refetched = True
+        self._compressed.close()
+        self._compressed = self._opened()
+
+    def _segment(self) -> None:
+        start = self._start()
+        at = start.point.at
         self._compressed.skip_to(at)
-        start = Start(point, self._window(point) if at else None, self._state.crc32)
         found: list[tuple[Start, bytes]] = []
         plain = Plain(
             self._compressed,
@@ -127,6 +169,7 @@ class IndexBuild:
             self._spacing,
             lambda made: found.append((made, seal(made.window or b"", made.point, self._before(made.point)))),
             self.where,
+            self._end,
         )
 
         def enough(offset: int) -> bool:
@@ -158,7 +201,7 @@ class IndexBuild:
                 expected="a whole gzip tar",
                 fix="Download it again and compare its md5.",
             ) from error
-        self._segment_bytes = self._compressed.size
+        self._segment_bytes = self.size
         return self._fresh({key: value for key, value in self._state.archive.items() if key != "segment_bytes"})
 
     def _drain(self, plain: Plain, rows: list[Row]) -> None:

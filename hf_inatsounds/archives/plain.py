@@ -14,6 +14,7 @@ from isal import isal_zlib
 from hf_inatsounds.archives.compressed import Compressed, View
 from hf_inatsounds.archives.decompress import require_no_bomb
 from hf_inatsounds.archives.deflate import ERRORS, FILLER_BYTES, WINDOW_BYTES, Inflater, Point, as_gzip
+from hf_inatsounds.archives.tar_walk import DamagedError
 from hf_inatsounds.errors import SourceError
 
 READ_BYTES = 1 << 20
@@ -76,10 +77,11 @@ class Plain:
         spacing: least distance of two points, in decompressed bytes.
         found: called with each point, ready to start from, in ascending order.
         where: the archive's name, for errors.
+        end: where in the archive its gzip stream ends.
     """
 
     def __init__(
-        self, compressed: Compressed, start: Start, spacing: int, found: Callable[[Start], None], where: str
+        self, compressed: Compressed, start: Start, spacing: int, found: Callable[[Start], None], where: str, end: int
     ) -> None:
         import rapidgzip
 
@@ -95,7 +97,7 @@ class Plain:
         self._kept: deque[_Kept] = deque()
         self._free: list[memoryview] = []  # buffers used again: new ones cost a fifth of the processor time
         self._kept_from, self._crc32 = point.out, start.crc32
-        self._view = View(compressed, prefix, point.at)
+        self._view = View(compressed, prefix, point.at, end)
         self._file: Any = None
         with self._named():
             self._file = rapidgzip.open(self._view, parallelization=_threads())
@@ -203,8 +205,8 @@ class Plain:
                 raise CrcMismatch from error
             raise cause if isinstance(cause, SourceError) else self._damaged(cause, "a whole gzip tar") from error
 
-    def _damaged(self, found: object, expected: str) -> SourceError:
-        return SourceError(
+    def _damaged(self, found: object, expected: str) -> DamagedError:
+        return DamagedError(
             "damaged archive",
             where=self._where,
             found=f"{found}, {self._made:,} decompressed bytes in",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hf_inatsounds.archives import retries
+from hf_inatsounds.archives.http_answers import NotAllowedError
 from hf_inatsounds.archives.http_ranges import CHUNK_BYTES, HttpRanges
 from hf_inatsounds.errors import SourceError
 
@@ -29,6 +30,9 @@ class RangeReader(Protocol):
     def read(self, start: int, stop: int) -> bytes:
         """The bytes [start, stop) in one piece."""
 
+    def identity(self) -> str:
+        """What tells two states of the file apart: its size, and its time or ETag."""
+
 
 @dataclass(frozen=True)
 class LocalRanges:
@@ -43,10 +47,10 @@ class LocalRanges:
     def stream(self, start: int, stop: int | None = None) -> Iterator[bytes]:
         """The bytes [start, stop) in chunks."""
         with open(self.where, "rb") as file:
-            file.seek(start)
-            left = (self.size() if stop is None else stop) - start
-            while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
-                left -= len(chunk)
+            position, end = start, os.fstat(file.fileno()).st_size if stop is None else stop
+            # by position: a descriptor's own is shared with a process that was forked meanwhile
+            while position < end and (chunk := os.pread(file.fileno(), min(CHUNK_BYTES, end - position), position)):
+                position += len(chunk)
                 yield chunk
 
     def read(self, start: int, stop: int) -> bytes:
@@ -54,6 +58,11 @@ class LocalRanges:
         with open(self.where, "rb") as file:
             file.seek(start)
             return file.read(stop - start)
+
+    def identity(self) -> str:
+        """Size and time of the last change."""
+        found = os.stat(self.where)
+        return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
@@ -82,13 +91,22 @@ class FsspecRanges:
                 return found
             except FileNotFoundError as error:
                 raise SourceError("no such file", where=self.where) from error
+            except PermissionError as error:
+                raise NotAllowedError("not allowed", where=self.where, found=error) from error
             except OSError as error:
                 if failures == retries.RETRY.attempts:
                     raise SourceError(
                         f"no answer after {failures} tries", where=self.where, found=error, fix=retries.HOW_ON
                     ) from error
-                retries.RETRY.wait(failures)
+                retries.RETRY.wait(failures, error, self.where)
         raise SourceError("no attempts allowed", where=self.where)
+
+    def identity(self) -> str:
+        """Size, and what the filesystem names of ETag and times."""
+        filesystem, path = _fsspec(self.where)
+        found = filesystem.info(path)
+        keys = ("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "updated")
+        return ":".join(str(found[key]) for key in keys if found.get(key) is not None)
 
 
 def open_ranges(where: str) -> RangeReader:

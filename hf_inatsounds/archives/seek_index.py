@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hf_inatsounds.archives.deflate import Point
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.index_checks import MEMBERS, POINTS, check_identity, check_tables, read_table
 from hf_inatsounds.archives.ranges import RangeReader, open_ranges
 from hf_inatsounds.archives.sealing import digest
 from hf_inatsounds.archives.side_by_side import side_by_side
 from hf_inatsounds.errors import SourceError
+from hf_inatsounds.progress import note
 
 FORMAT = 1
 EDGE_BYTES = 64 << 10
@@ -30,11 +31,17 @@ EDGE_BYTES = 64 << 10
 WHOLE_WINDOWS_BYTES = 4 << 20
 """Sealed windows up to this size are fetched in one request; of more, each where it is needed."""
 
-MEMBERS = pa.schema([("file_name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
-POINTS = pa.schema(
-    [("out", pa.int64()), ("at", pa.int64()), ("bits", pa.uint8()), ("window", pa.int64()), ("window_end", pa.int64())]
-)
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 256 << 20
+"""Of a table's file."""
+
 _REBUILD = "Build it anew in an empty folder: hf-inatsounds index SOURCE --out DIR"
+
+_FORGED = (
+    ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError, OSError,
+    SourceError, pa.ArrowException,
+)  # fmt: skip
+"""What reading an index that anybody may have made can raise."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -158,6 +165,20 @@ def read_index(location: Source, stem: str) -> SeekIndex:
     Raises:
         SourceError: if it is missing, of another version, or any of its files was changed.
     """
+    try:
+        return _read_index(location, stem)
+    except _DamagedIndexError as error:
+        if not location.is_remote:
+            raise
+        note(f"{error} Fetching it again.")
+        return _read_index(location, stem)
+
+
+class _DamagedIndexError(SourceError):
+    """An index whose bytes contradict themselves."""
+
+
+def _read_index(location: Source, stem: str) -> SeekIndex:
     names = file_names(stem)
     where = location.path(names["manifest"])
     contents = _contents(location, stem)
@@ -165,15 +186,17 @@ def read_index(location: Source, stem: str) -> SeekIndex:
         manifest = json.loads(contents[0])
         seal = manifest.pop("sha256")
         if manifest["format"] != FORMAT or seal != digest(_canonical(manifest)):
-            raise ValueError(f"format {manifest['format']}, or a changed manifest")
-        tables = {}
-        for part, content in zip(("members", "points"), contents[1:], strict=True):
+            raise ValueError(f"format {str(manifest['format'])[:100]}, or a changed manifest")
+        check_identity(manifest["archive"], stem)
+        tables = []
+        for part, schema, content in zip(("members", "points"), (MEMBERS, POINTS), contents[1:], strict=True):
             if digest(content) != manifest["files"][part]["sha256"]:
                 raise ValueError(f"{names[part]} was changed")
-            tables[part] = pq.read_table(pa.BufferReader(content))
-        return SeekIndex(stem, location, manifest["archive"], tables["members"], tables["points"])
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise SourceError(
+            tables.append(read_table(content, schema))
+        check_tables(tables[0], tables[1], manifest["archive"])
+        return SeekIndex(stem, location, manifest["archive"], *tables)
+    except _FORGED as error:
+        raise _DamagedIndexError(
             "damaged seek index", where=where, found=error, expected=f"format {FORMAT}, unchanged", fix=_REBUILD
         ) from error
 
@@ -217,10 +240,19 @@ def _contents(location: Source, stem: str) -> tuple[bytes, bytes, bytes]:
             )
         return b""
 
-    def content(part: str) -> bytes:
-        return b"".join(open_ranges(location.path(names[part])).stream(0))
+    def content(part: str, most: int) -> bytes:
+        where = location.path(names[part])
+        made = bytearray()
+        for chunk in open_ranges(where).stream(0):
+            made += chunk
+            if len(made) > most:
+                raise SourceError(
+                    "damaged seek index", where=where, found=f"more than {most:,} bytes", expected="less", fix=_REBUILD
+                )
+        return bytes(made)
 
-    parts = (functools.partial(content, part) for part in ("manifest", "members", "points"))
+    limits = (("manifest", MAX_MANIFEST_BYTES), ("members", MAX_FILE_BYTES), ("points", MAX_FILE_BYTES))
+    parts = (functools.partial(content, *limit) for limit in limits)
     _, manifest, members, points = side_by_side(require_manifest, *parts, far=location.is_remote)
     return manifest, members, points
 
@@ -228,3 +260,8 @@ def _contents(location: Source, stem: str) -> tuple[bytes, bytes, bytes]:
 @functools.lru_cache(maxsize=3)
 def _whole(where: str, size: int) -> bytes:
     return open_ranges(where).read(0, size)
+
+
+def forget_windows() -> None:
+    """Drop the sealed windows that are held: they may have been damaged on the way."""
+    _whole.cache_clear()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -17,17 +13,11 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from hf_inatsounds.archives.deflate import ERRORS, Inflater
-from hf_inatsounds.archives.ranges import RangeReader, open_ranges
+from hf_inatsounds.archives.ranges import LocalRanges, RangeReader, open_ranges
 from hf_inatsounds.archives.sealing import key_start, unseal
-from hf_inatsounds.archives.seek_index import SeekIndex
+from hf_inatsounds.archives.seek_index import SeekIndex, forget_windows
 from hf_inatsounds.errors import SourceError
-
-PIECE_BYTES = 256 << 10
-"""Least size of a request for a block that is read with pauses, its first request aside: about one recording's, so
-that some hundred open blocks hold little."""
-
-SLICE_BYTES = 256 << 10
-"""Compressed bytes decompressed at a time in such a block."""
+from hf_inatsounds.progress import note
 
 MADE_BYTES = 1 << 20
 """Most decompressed bytes made at a time of what is passed over."""
@@ -60,9 +50,9 @@ class SeekableArchive:
     where: str
     index: SeekIndex
 
-    @property
+    @functools.cached_property
     def ranges(self) -> RangeReader:
-        """Reader of the archive's bytes."""
+        """Reader of the archive's bytes; one, so that all of them are of one state of the file."""
         return open_ranges(self.where)
 
     def blocks(self, offsets: Array) -> Array:
@@ -84,13 +74,28 @@ class SeekableArchive:
         Between two members with a whole block between them a new request begins at the later one's point.
         """
         for group in self._groups(spans):
-            first = self.index.point_before(group[0].offset)
-            start = key_start(self.index.point(first))
-            end = np.array([group[-1].offset + group[-1].size])
-            guess, stop = int(self.guesses(end)[0]), int(self.index.compressed_ends(end)[0])
-            run = Run(self, first, chain(self.ranges.stream(start, guess), self._lazily(guess, stop)))
-            for span in group:
-                yield run.take(span)
+            run = self._run(group)
+            for i, span in enumerate(group):
+                try:
+                    content = run.take(span)
+                except UnfitError as error:
+                    told_again(error, self.ranges)
+                    run = self._run(group[i:])
+                    content = run.take(span)
+                yield content
+
+    def is_over(self, offset: int) -> bool:
+        """Whether nothing but the end mark, or nothing at all, is at ``offset`` of the decompressed stream."""
+        first = self.index.point_before(offset)
+        run = Run(self, first, self.ranges.stream(key_start(self.index.point(first))))
+        return not run.header_at(offset).strip(b"\0")
+
+    def _run(self, group: Sequence[Span]) -> Run:
+        first = self.index.point_before(group[0].offset)
+        start = key_start(self.index.point(first))
+        end = np.array([group[-1].offset + group[-1].size])
+        guess, stop = int(self.guesses(end)[0]), int(self.index.compressed_ends(end)[0])
+        return Run(self, first, chain(self.ranges.stream(start, guess), self._lazily(guess, stop)))
 
     def guesses(self, offsets: Array) -> Array:
         """(N,) where in the archive all before each of the ``offsets`` (N,) of the stream is most likely over."""
@@ -116,6 +121,22 @@ class SeekableArchive:
     def _lazily(self, start: int, stop: int) -> Iterator[bytes]:
         if start < stop:
             yield from self.ranges.stream(start, stop)
+
+
+class UnfitError(SourceError):
+    """Bytes that are not what the index says: of another archive, or damaged on the way."""
+
+
+def told_again(error: UnfitError, ranges: RangeReader) -> None:
+    """A word on what is fetched again; what is on disk would be the same again.
+
+    Raises:
+        UnfitError: of a file on disk.
+    """
+    if isinstance(ranges, LocalRanges):
+        raise error
+    forget_windows()
+    note(f"{error} Fetching it again.")
 
 
 class Run:
@@ -162,6 +183,24 @@ class Run:
             raise self._unfit(span, "another checksum")
         return content
 
+    def header_at(self, offset: int) -> bytes:
+        """The block of 512 bytes at ``offset``; fewer bytes where the archive is over, none where it is before.
+
+        Raises:
+            SourceError: if the archive is damaged or not the indexed one.
+        """
+        made = b""
+        try:
+            while self._position < offset:
+                self._read(min(offset - self._position, MADE_BYTES))
+            while len(made) < 512:
+                made += self._read(512 - len(made))
+        except EOFError:
+            return made
+        except ERRORS as error:
+            raise self._unfit(Span("its end", offset, 512, 0), error) from error
+        return made
+
     def _read(self, n: int) -> bytes:
         """Some of the next ``n`` bytes."""
         if self._inflater is None:
@@ -184,97 +223,22 @@ class Run:
         before, behind = head[:n], head[n:]
         inflater = Inflater()
         if point.at:
-            window = unseal(self._sealed(), point, before, where=self._archive.where)
+            try:
+                window = unseal(self._sealed(), point, before, where=self._archive.where)
+            except SourceError as error:
+                raise UnfitError(str(error)) from error
             inflater = Inflater(window, point.bits, before[-1])
         inflater.feed(behind)
         return inflater
 
-    def _unfit(self, span: Span, found: object) -> SourceError:
-        return SourceError(
+    def _unfit(self, span: Span, found: object) -> UnfitError:
+        return UnfitError(
             "a recording is not as it was indexed",
             where=f"{self._archive.where}, {span.name}",
             found=found,
             expected=f"{span.size:,} bytes with CRC-32 {span.crc32:08x}",
             fix=f"Compare the archive's md5 with {self._archive.index.archive['md5']}.",
         )
-
-
-class Readers:
-    """Threads that fetch and decompress, with more requests in flight than recordings are decompressed at a time.
-
-    A request waits for its server; decompression wants a core, and the recording that is wanted first should have it.
-
-    Args:
-        threads: requests to the archive in flight; as many may be to a far index.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.pool, self.windows = ThreadPoolExecutor(threads), ThreadPoolExecutor(threads)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.cores = threading.Semaphore(cores)
-
-    def close(self) -> None:
-        """Finish what is running, drop the rest."""
-        for pool in (self.pool, self.windows):
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-class BlockRun:
-    """A seek block's wanted members, read with pauses and fetched in pieces, in a pool's threads.
-
-    Args:
-        archive: the archive.
-        block: number of the seek point.
-        spans: the members, ascending, all beginning in the block.
-        readers: fetch and decompress.
-    """
-
-    def __init__(self, archive: SeekableArchive, block: int, spans: Sequence[Span], readers: Readers) -> None:
-        self._archive, self._spans, self._readers = archive, spans, readers
-        ends = np.array([span.offset + span.size for span in spans])
-        self._guesses = archive.guesses(ends).tolist()
-        self._bounds = deque([key_start(archive.index.point(block))])
-        for end in self._guesses:
-            if len(self._bounds) == 1 or end - self._bounds[-1] >= PIECE_BYTES:
-                self._bounds.append(end)
-        last = int(archive.index.compressed_ends(ends[-1:])[0])
-        self._bounds += [bound for bound in (self._guesses[-1], last) if bound > self._bounds[-1]]
-        self._slices: deque[bytes] = deque()
-        index = archive.index
-        # a far index is asked beside the archive; one on disk when its window is needed
-        sealed = readers.windows.submit(index.sealed_window, block).result if index.location.is_remote else None
-        self._run = Run(archive, block, self._fetched(), sealed)
-        self._latest = threading.Event()
-        self._latest.set()
-
-    def begin(self, k: int) -> Future[bytes]:
-        """Begin to read the ``k``-th member; ``k`` rises from call to call."""
-        earlier, self._latest = self._latest, threading.Event()
-        return self._readers.pool.submit(self._take, k, earlier, self._latest)
-
-    def _take(self, k: int, earlier: threading.Event, done: threading.Event) -> bytes:
-        earlier.wait()  # it was begun before, so that the pool's queue had it before this one
-        try:
-            while self._bounds[0] < self._guesses[k]:
-                self._fetch()
-            with self._readers.cores:
-                return self._run.take(self._spans[k])
-        finally:
-            done.set()
-
-    def _fetch(self) -> None:
-        """Fetch the next piece."""
-        start = self._bounds.popleft()
-        piece = memoryview(self._archive.ranges.read(start, self._bounds[0]))
-        # in slices: what is left of the piece while the block waits is one or two of them
-        self._slices += (bytes(piece[at : at + SLICE_BYTES]) for at in range(0, len(piece), SLICE_BYTES))
-
-    def _fetched(self) -> Iterator[bytes]:
-        """What is fetched; where a guess fell short, more is fetched here."""
-        while self._slices or len(self._bounds) > 1:
-            if not self._slices:
-                self._fetch()
-            yield self._slices.popleft()
 
 
 def spans_of(members: pa.Table) -> list[Span]:

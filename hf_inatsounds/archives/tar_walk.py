@@ -22,6 +22,11 @@ has 56 MB."""
 MAX_HEADER_BYTES = 1 << 20
 """Largest extended header (long name, PAX records). Real ones have some hundred bytes."""
 
+
+class DamagedError(SourceError):
+    """An archive whose bytes contradict themselves, or end early."""
+
+
 DAMAGE: Any = (tarfile.TarError, EOFError, OSError, ValueError, isal_zlib.error)
 """What reading a damaged archive raises."""
 
@@ -134,9 +139,9 @@ def require_size(member: Member, where: str, max_member_bytes: int = MAX_MEMBER_
         )
 
 
-def damaged(where: str, error: BaseException, last: str) -> SourceError:
+def damaged(where: str, error: BaseException, last: str) -> DamagedError:
     """The error for an archive whose reading failed with ``error`` after the member ``last``."""
-    return SourceError(
+    return DamagedError(
         "damaged archive",
         where=where,
         found=f"{error or type(error).__name__}, after {last}",

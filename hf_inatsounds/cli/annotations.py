@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Count, and print the tables."""
     from hf_inatsounds.annotations import annotation_file, read_annotations
-    from hf_inatsounds.archives.fetch import Source
+    from hf_inatsounds.archives.fetch import Source, held
     from hf_inatsounds.errors import SourceError
     from hf_inatsounds.source_reports import annotations_text
     from hf_inatsounds.summary import summarise_annotations
 
     source = Source.parse(arguments.source)
-    splits = [arguments.split] if arguments.split else [one for one in SPLITS if annotation_file(source, one)]
+    splits = [arguments.split] if arguments.split else held(SPLITS, lambda one: bool(annotation_file(source, one)))
     if not splits:
         raise SourceError("no annotations here", where=source.root, expected="train.json.tar.gz …")
     summary = {

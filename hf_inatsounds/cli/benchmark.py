@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import SuiteError
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
     parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals, 0 for none (default: 200)")
     parser.add_argument("--cache", help="folder of cached embeddings (default: in the user's cache)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -71,6 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
         bootstrap=arguments.bootstrap,
         cache=arguments.cache,
         **checkpoint_flags(arguments),
+        device=arguments.device,
+        dtype=arguments.dtype,
     )
     suite = load_suite(arguments.suite, arguments.data, arguments.subset)
     out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.suite, options.protocol,

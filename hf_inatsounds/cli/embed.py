@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import AudioError, InatSoundsError
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows held at once (default: 32)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.progress import track
     from hf_inatsounds.windows import chosen_window
 
-    embedder = load_embedder(arguments.model, **checkpoint_flags(arguments))
+    embedder = load_embedder(
+        arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
+    )
     size_s = arguments.window or embedder.window.size_s
     window = chosen_window(embedder.window, size_s, arguments.stride or size_s, alignment="start")
     failed: list[str] = []

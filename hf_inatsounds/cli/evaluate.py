@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.schema import SPLITS
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--rescore", action="store_true", help="score again where the folder holds the same scores")
     parser.add_argument("--no-report", action="store_true", help="no report.html and plots")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -70,11 +72,13 @@ def run(arguments: argparse.Namespace) -> None:
             geo = GeoChoice(arguments.geo_prior, arguments.geo_mode, **weights)
     except ValueError as error:
         raise InatSoundsError("bad value", where="--resamples, --seed, --geo-*", found=error) from error
-    launched = launched_processes()  # before a model asks for a GPU: each process has its own
+    launched = launched_processes(arguments.device)  # before a model asks for a GPU: each process has its own
     if launched and arguments.processes > 1:
         raise InatSoundsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
     info = split_info(arguments.source, arguments.name, arguments.split, arguments.index)
-    classifier = load_classifier(arguments.model, **checkpoint_flags(arguments))
+    classifier = load_classifier(
+        arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
+    )
     window = chosen_window(classifier.window, arguments.window, arguments.stride)
     out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.split)
     results = evaluate(

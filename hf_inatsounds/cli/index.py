@@ -33,19 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build, and say what was built."""
-    from hf_inatsounds.archives.fetch import Source
+    from hf_inatsounds.archives.fetch import Source, held
 
     source = Source.parse(arguments.source)
-    found = [split for split in SPLITS if source.exists(f"{STEMS[split]}.tar.gz")]
+    found = held(arguments.split or SPLITS, lambda split: source.exists(f"{STEMS[split]}.tar.gz"))
     missing = sorted(set(arguments.split or []) - set(found))
     if missing or not found:
         stem = STEMS[missing[0]] if missing else "train"
         raise SourceError("missing audio archive", where=source.path(f"{stem}.tar.gz"), found="no such file")
-    made = [
-        _build(source, split, Path(arguments.out), quiet=arguments.quiet)
-        for split in found
-        if split in (arguments.split or found)
-    ]
+    made = [_build(source, split, Path(arguments.out), quiet=arguments.quiet) for split in SPLITS if split in found]
     show(made, "\n".join(map(_line, made)), as_json=arguments.json)
     call = f'load_dataset(split="{made[0]["split"]}", source="{arguments.source}", index="{arguments.out}")'
     note(f"\nnext: hf_inatsounds.{call}", quiet=arguments.quiet)

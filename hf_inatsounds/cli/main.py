@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from hf_inatsounds import __version__
-from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.cli.output import never_fail_to_print
+from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable
+from hf_inatsounds.launching import beside, is_first_to_tell, leave
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
@@ -32,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="hf-inatsounds",
         description="The iNaturalist Sounds Dataset for Hugging Face: stream, fine-tune, evaluate, predict.",
-        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted, "
+        "143 told to end (SIGTERM).",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -55,20 +58,32 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    never_fail_to_print()
     arguments = parser().parse_args(argv)
+    code = _run(arguments)
+    leave(code)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.run(arguments) or 0)
-    except InatSoundsError as error:
-        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+    except EndedElsewhere:
         return 1
+    except InatSoundsError as error:
+        if is_first_to_tell():
+            print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        return error.exit_code
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+        if is_first_to_tell():
+            print(f"hf-inatsounds {arguments.command}: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
+        if not beside():  # a launcher says so itself
+            print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
         return 130
 
 

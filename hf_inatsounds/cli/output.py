@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from typing import Any
 
+from hf_inatsounds import progress
+from hf_inatsounds.errors import printable
+from hf_inatsounds.files import defined
+
 
 def show(value: Any, text: str, *, as_json: bool) -> None:
-    """Print ``value`` as one JSON document, or ``text`` for a person."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text, flush=True)
+    """Print ``value`` as one JSON document, undefined numbers as null, or ``text`` for a person."""
+    print(_json_line(defined(value)) if as_json else printable(text, lines=True), flush=True)
+
+
+def _json_line(value: Any) -> str:
+    """JSON that no terminal obeys and that stdout's encoding has: what it has not, and what is invisible, escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False).replace("\x7f", "\\u007f")
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1].replace("\x7f", "\\u007f") for c in text)
 
 
 def note(line: str, *, quiet: bool = False) -> None:
     """A line on stderr for a person who watches."""
-    if not quiet:
-        print(line, file=sys.stderr, flush=True)
+    progress.note(line, quiet=quiet)
+
+
+def never_fail_to_print() -> None:
+    """Let characters that the terminal's encoding lacks come out escaped, rather than end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def hush_libraries() -> None:

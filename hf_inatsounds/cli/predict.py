@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import AudioError, InatSoundsError
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.progress import track
     from hf_inatsounds.windows import chosen_window
 
-    classifier = load_classifier(arguments.model, **checkpoint_flags(arguments))
+    classifier = load_classifier(
+        arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
+    )
     size_s = arguments.window or classifier.window.size_s
     window = chosen_window(classifier.window, size_s, arguments.stride or size_s, alignment="start")
     failed: list[str] = []

@@ -6,8 +6,9 @@ Examples:
   hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
   hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
   hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume
+  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume auto
   hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
+  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two --processes 2
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
       train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.launching import beside, run_processes
 
 if TYPE_CHECKING:
     from hf_inatsounds.training.arguments import Recipe
@@ -30,41 +32,53 @@ _FLAGS = ("json", "quiet", "resume", "dry-run")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("recipe", help="YAML file; train/recipes has some")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the run folder's last checkpoint; --resume auto begins where there is none",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print what the run would do; nothing is written")
     parser.add_argument(
         "keys",
         nargs=argparse.REMAINDER,
         metavar="--KEY VALUE",
-        help="keys of the recipe (source, out, epochs, batch_size, config.hidden_size …); docs/recipes.md lists them",
+        help="keys of the recipe (source, out, epochs, batch_size, config.hidden_size …); docs/recipes.md lists them. "
+        "--processes N trains in N processes of this machine, each on a GPU of its own where there are some",
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the run is."""
     from hf_inatsounds.training.arguments import read_recipe
 
-    flags, keys = split_flags(arguments.keys)
+    words, auto = arguments.keys, False
+    if arguments.resume and arguments.recipe == "auto" and words and not words[0].startswith("-"):
+        arguments.recipe, words, auto = words[0], words[1:], True  # --resume auto RECIPE.yaml
+    count, words = split_processes(words)
+    flags, keys = split_flags(words)
     recipe = read_recipe(arguments.recipe, keys)
     hush_libraries()
     as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
     if arguments.dry_run or "dry-run" in flags:
         _dry_run(recipe, as_json)
-        return
+        return 0
+    if count > 1:
+        return run_processes(_command(arguments, words, auto), count)
     from hf_inatsounds.reports import summarise
+    from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=arguments.resume or "resume" in flags, quiet=quiet)
+    asked = arguments.resume or "resume" in flags
+    found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
     if not found["main_process"]:
-        return
+        return 0
     best, final = found["best"], found["final"]
-    reached = (
-        f"best validation {recipe.validated_by} {best['map']:.3f} after epoch {best['epoch']:g}"
-        if best
-        else "no validation"
-    )
+    reached = "no validation"
+    if best:
+        reached = f"best validation {recipe.validated_by} {shown(best['map'])} after epoch {best['epoch']:g}"
+    elif found["history"]:
+        reached = f"validation {recipe.validated_by} undefined, the last weights kept"
     if best and final and final["map"] != best["map"]:
-        reached += f", {final['map']:.3f} on the full split"
+        reached += f", {shown(final['map'])} on the full split"
     following = f"evaluate {recipe.out} --source {recipe.source} --split {_evaluated(recipe)}"
     if recipe.objective == "contrastive":
         following = f"train RECIPE.yaml --model {recipe.out} --source {recipe.source} --out FINE_TUNED"
@@ -77,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         found["pushed"] = _push(recipe, quiet)
         lines[-1] = f"pushed: {found['pushed']}"
     show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
+    return 0
 
 
 def _evaluated(recipe: Recipe) -> str:
@@ -122,8 +137,34 @@ def _push(recipe: Recipe, quiet: bool) -> str:
     return push_model(out, recipe.push_to_hub, public=recipe.hub_public)
 
 
+def split_processes(words: list[str]) -> tuple[int, list[str]]:
+    """How many processes are asked for, and the other words.
+
+    >>> split_processes(["--epochs", "3", "--processes", "2"])
+    (2, ['--epochs', '3'])
+
+    Raises:
+        RecipeError: no number of at least 1, or another launcher has started processes already.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--processes", nargs="?", default="1", const="")
+    found, others = parser.parse_known_args(words)
+    if not found.processes.isdecimal() or int(found.processes) < 1:
+        raise RecipeError("bad value", where="--processes", found=repr(found.processes), expected="at least 1")
+    if int(found.processes) > 1 and beside():
+        raise RecipeError("bad value", where="--processes", expected="1 where accelerate or torchrun starts processes")
+    return int(found.processes), others
+
+
+def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:
+    """The command line of each of several processes."""
+    flags = [f"--{name}" for name in ("json", "quiet") if getattr(arguments, name)]
+    resume = ["--resume", "auto"] if auto else ["--resume"] * arguments.resume
+    return ["train", *flags, arguments.recipe, *resume, *words]
+
+
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
-    """Flags without a value (json, quiet, resume, dry-run) and recipe keys with one.
+    """Flags without a value (json, quiet, resume, dry-run; "resume-auto" of --resume auto) and recipe keys with one.
 
     >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
     ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})
@@ -141,6 +182,10 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
         if not word.startswith("--"):
             raise RecipeError("not a flag", where="command line", found=repr(word), expected="--key value")
         key, given, value = word[2:].partition("=")
+        if key == "resume" and ([value] if given else waiting[:1]) == ["auto"]:
+            waiting = waiting if given else waiting[1:]
+            flags.add("resume-auto")
+            continue
         if key in _FLAGS and not given:
             flags.add(key)
             continue

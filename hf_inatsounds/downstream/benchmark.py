@@ -24,7 +24,7 @@ from hf_inatsounds.downstream.protocols import PROTOCOLS, RUN, FoldResult, Job, 
 from hf_inatsounds.downstream.references import references_of
 from hf_inatsounds.errors import CheckpointError, SuiteError
 from hf_inatsounds.evaluation import RESULTS_FILE, environment
-from hf_inatsounds.files import write_json
+from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.windows import chosen_window
@@ -65,6 +65,8 @@ class Options:
     cache: str | None = None
     revision: str | None = None
     subfolder: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -107,8 +109,9 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
         "options": {key: value for key, value in asdict(options).items() if key != "cache"},
         "environment": environment(),
     }
-    write_json(out / RESULTS_FILE, results)
-    return results
+    found: dict[str, Any] = defined(results)
+    write_json(out / RESULTS_FILE, found)
+    return found
 
 
 def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None, str]:
@@ -118,8 +121,9 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
             raise SuiteError("a preset starts from random weights", where="--random-init", fix="Give --seed instead.")
         return None, model
     embedder = load_embedder(
-        model, revision=options.revision, subfolder=options.subfolder, random_init=options.random_init
-    )
+        model, revision=options.revision, subfolder=options.subfolder, random_init=options.random_init,
+        device=options.device, dtype=options.dtype,
+    )  # fmt: skip
     if options.window_s is not None or options.stride_s is not None:
         embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
     if options.protocol == "fine-tune" and options.random_init is not None:

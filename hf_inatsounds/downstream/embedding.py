@@ -16,6 +16,7 @@ import torch
 from hf_inatsounds import __version__
 from hf_inatsounds.audio import Waveform
 from hf_inatsounds.checkpoints import read_encoder
+from hf_inatsounds.devices import choose_device, choose_dtype, dtype_name, precision
 from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import frontend_for
@@ -81,7 +82,13 @@ class Embedder:
 
 
 def load_embedder(
-    checkpoint: str, *, revision: str | None = None, subfolder: str | None = None, random_init: int | None = None
+    checkpoint: str,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    random_init: int | None = None,
+    device: str | torch.device | None = None,
+    dtype: str = "float32",
 ) -> Embedder:
     """An embedder from a folder or the Hub.
 
@@ -90,15 +97,18 @@ def load_embedder(
         revision: branch, tag or commit of a Hub model; None for its main branch.
         subfolder: where in the folder or repository the checkpoint is.
         random_init: draw all weights anew with this seed, for comparison.
+        device: as ``load_classifier`` takes it.
+        dtype: as ``load_classifier`` takes it.
 
     Raises:
+        InatSoundsError: if there is no such device or precision.
         CheckpointError: if it is missing or unusable.
     """
     folder = checkpoint_folder(checkpoint, revision=revision, subfolder=subfolder)
     architecture = str((read_config(folder).architectures or [""])[0])
     if architecture.endswith(HEADS):
         try:
-            classifier = load_classifier(folder)
+            classifier = load_classifier(folder, device=device, dtype=dtype)
         except CheckpointError as error:
             if not str(error).startswith("no frontend"):
                 raise
@@ -106,7 +116,7 @@ def load_embedder(
             if random_init is not None:
                 reinitialise(classifier, random_init)
             return embedder_of(classifier, checkpoint)
-    return _encoder(checkpoint, folder, random_init)
+    return _encoder(checkpoint, folder, random_init, choose_device(device), choose_dtype(dtype))
 
 
 def embedder_of(classifier: Classifier, name: str) -> Embedder:
@@ -117,7 +127,7 @@ def embedder_of(classifier: Classifier, name: str) -> Embedder:
             return _last_states(classifier, windows)
         return classifier.logits(windows) if kind == "logits" else classifier.embed(windows)
 
-    facts = _facts(classifier.model, classifier.feature_extractor)
+    facts = _facts(classifier.model, classifier.feature_extractor, classifier.dtype)
     return Embedder(name, classifier.window, classifier.sampling_rate, classifier, *facts, forward)
 
 
@@ -126,19 +136,19 @@ def _last_states(classifier: Classifier, windows: Sequence[Waveform]) -> Array:
     """(W, TOKENS, D): the last hidden states, one window a pass, since padding would be among the means."""
     out = []
     for window in windows:
-        waveforms, lengths = pad_batch([window], minimum_samples(classifier.model.config))
-        device = classifier.model.device
-        inputs = classifier.frontend.model_inputs(waveforms.to(device), lengths.to(device))
-        outputs = classifier.model(**inputs, output_hidden_states=True)
+        inputs = classifier.inputs(*pad_batch([window], minimum_samples(classifier.model.config)))
+        outputs = classifier.forward(**inputs, output_hidden_states=True)
         states = outputs.hidden_states if outputs.get("hidden_states") is not None else outputs.encoder_hidden_states
         out.append(_tokens(_sequence(states[-1])))
     return np.concatenate(out)
 
 
-def _encoder(checkpoint: str, folder: Path, random_init: int | None) -> Embedder:
+def _encoder(
+    checkpoint: str, folder: Path, random_init: int | None, device: torch.device, dtype: torch.dtype
+) -> Embedder:
     """A model without our kind of head: the mean of its last hidden states, window by window."""
     model, extractor = read_encoder(folder, checkpoint)
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model.to(device).eval()
     if random_init is not None:
         model = redrawn(model, random_init)
     rate = int(extractor.sampling_rate)
@@ -148,10 +158,13 @@ def _encoder(checkpoint: str, folder: Path, random_init: int | None) -> Embedder
     def one(window: Waveform, kind: Kind) -> Array:
         inputs = {key: value.to(model.device) for key, value in inputs_of(window).items()}
         if kind == "pooled" and hasattr(model, "get_audio_features"):  # CLAP and its like
-            found = model.get_audio_features(**inputs)
+            with precision(device, dtype):
+                found = model.get_audio_features(**inputs)
             return np.asarray(getattr(found, "pooler_output", found).float().cpu().numpy())
         encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "audio_model", model)
-        hidden = _heard(_sequence(encoder(**inputs).last_hidden_state), len(window), extractor)
+        with precision(device, dtype):
+            states = encoder(**inputs).last_hidden_state.float()
+        hidden = _heard(_sequence(states), len(window), extractor)
         return hidden.mean(1).float().cpu().numpy() if kind == "pooled" else _tokens(hidden)
 
     def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
@@ -163,7 +176,7 @@ def _encoder(checkpoint: str, folder: Path, random_init: int | None) -> Embedder
                 found=f"{type(model).__name__}: {type(error).__name__}: {error}",
             ) from error  # fmt: skip
 
-    return Embedder(checkpoint, WindowSpec(5.0, 5.0), rate, None, *_facts(model, extractor), forward)
+    return Embedder(checkpoint, WindowSpec(5.0, 5.0), rate, None, *_facts(model, extractor, dtype), forward)
 
 
 def _inputs(extractor: Any, model: Any, rate: int) -> Callable[[Waveform], Any]:
@@ -203,15 +216,16 @@ def _tokens(hidden: torch.Tensor) -> Array:
     return np.asarray(pooled.transpose(1, 2).cpu().numpy())
 
 
-def _facts(model: Any, extractor: Any) -> tuple[str, int, bool]:
+def _facts(model: Any, extractor: Any, dtype: torch.dtype) -> tuple[str, int, bool]:
     """Digest, number of weights, whether it is on a GPU."""
     size = sum(weights.numel() for weights in model.parameters())
-    return _digest(model, extractor), size, model.device.type == "cuda"
+    return _digest(model, extractor, dtype), size, model.device.type != "cpu"
 
 
-def _digest(model: Any, extractor: Any) -> str:
+def _digest(model: Any, extractor: Any, dtype: torch.dtype) -> str:
     """SHA-256 of everything that an embedding depends on but the audio and the window."""
-    total = hashlib.sha256(f"{VERSION} {__version__} {type(model).__name__}".encode())
+    computed = "" if dtype == torch.float32 else f" {dtype_name(dtype)}"
+    total = hashlib.sha256(f"{VERSION} {__version__} {type(model).__name__}{computed}".encode())
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
     values = extractor.to_dict() if hasattr(extractor, "to_dict") else {"extractor": repr(extractor)}
     for text in (config, {key: value for key, value in values.items() if not key.startswith("_")}):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from hf_inatsounds.audio import Recording
 from hf_inatsounds.downstream.embedding import Embedder
+from hf_inatsounds.errors import storable
 from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -48,7 +49,7 @@ class EmbeddingTable:
     def add(self, file: str, spans_s: Array, embeddings: Array) -> None:
         """Windows of one file: spans (W, 2), embeddings (W, D)."""
         columns = [
-            pa.array([file] * len(spans_s)),
+            pa.array([storable(file)] * len(spans_s)),
             pa.array(spans_s[:, 0]),
             pa.array(spans_s[:, 1]),
             pa.array(list(embeddings.astype(np.float32)), pa.list_(pa.float32())),

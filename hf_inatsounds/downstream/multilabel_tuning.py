@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import get_cosine_schedule_with_warmup
 
 from hf_inatsounds.audio import Waveform
+from hf_inatsounds.devices import choose_device, frontend_device
 from hf_inatsounds.downstream.clips import Clip, Task
 from hf_inatsounds.labels import LabelSpace, Taxon
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples, pad_batch
@@ -28,7 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 KEYS = (
     "model", "config", "feature_extractor", "window_s", "stride_s", "epochs", "batch_size", "learning_rate",
-    "warmup_share", "weight_decay", "max_grad_norm", "seed",
+    "warmup_share", "weight_decay", "max_grad_norm", "device", "seed",
 )  # fmt: skip
 """Keys of a recipe that count here."""
 
@@ -88,18 +89,17 @@ def _classifier(task: Task, recipe: Recipe) -> Classifier:
             recipe.model, space, Multilabel(), window=WindowSpec(recipe.window_s, recipe.stride_s),
             config=recipe.config, feature_extractor=recipe.feature_extractor,
         )  # fmt: skip
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(recipe.device)
     classifier.model.to(device)
-    classifier.frontend.to(device)
+    classifier.frontend.to(frontend_device(device))
     return classifier
 
 
 def _loss(classifier: Classifier, task: Task, rows: Array, seed: list[int]) -> torch.Tensor:
     crops = [crop(task.clips[i], classifier, np.random.default_rng([*seed, int(i)])) for i in rows]
     waveforms, lengths = pad_batch(crops, minimum_samples(classifier.model.config))
-    device = classifier.model.device
-    logits = classifier.model(**classifier.frontend.model_inputs(waveforms.to(device), lengths.to(device))).logits
-    targets = torch.from_numpy(task.targets(rows)).float().to(device)
+    logits = classifier.model(**classifier.inputs(waveforms, lengths)).logits
+    targets = torch.from_numpy(task.targets(rows)).float().to(logits.device)
     return functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(-1).mean()
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 
 from hf_inatsounds import __version__
+from hf_inatsounds.devices import device_count, dtype_name
 from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.split import SplitInfo
+from hf_inatsounds.launched import Launched
+from hf_inatsounds.launching import beside
 from hf_inatsounds.models import Classifier, load_classifier
 from hf_inatsounds.progress import track
 from hf_inatsounds.scoring.folder import Blocks
@@ -37,6 +38,7 @@ def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes
         "version": __version__,
         "settings": hashlib.sha256(settings.encode()).hexdigest(),
         "weights": weights.hexdigest(),
+        "dtype": dtype_name(classifier.dtype),
         "source": [info.source, info.index, info.name, info.split, info.revision],
         "window": [window.size_s, window.stride_s, window.alignment],
         "classes": hashlib.sha256(np.ascontiguousarray(classes, np.int64).data).hexdigest(),
@@ -45,6 +47,7 @@ def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes
 
 def score_in_processes(
     checkpoint: str,
+    classifier: Classifier,
     info: SplitInfo,
     window: WindowSpec,
     classes: Array,
@@ -53,15 +56,18 @@ def score_in_processes(
     processes: int,
     quiet: bool,
 ) -> None:
-    """Score the missing blocks in processes of their own, each on a GPU of its own where there are some.
+    """Score the missing blocks in processes of their own, each on a GPU of its own where there are several.
+
+    Each loads ``checkpoint`` anew, onto ``classifier``'s kind of device and in its precision.
 
     Raises:
         InatSoundsError: what a process raises.
     """
     context = multiprocessing.get_context("spawn")  # a forked torch may hang
+    model = (checkpoint, classifier.model.device.type, dtype_name(classifier.dtype))
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         jobs = [
-            pool.submit(_worker, checkpoint, info, window, classes, blocks, batch_size, (i, processes), quiet or i > 0)
+            pool.submit(_worker, model, info, window, classes, blocks, batch_size, (i, processes), quiet or i > 0)
             for i in range(processes)
         ]
         try:
@@ -70,19 +76,20 @@ def score_in_processes(
         except InatSoundsError:
             pool.shutdown(cancel_futures=True)
             raise
-        except OSError as error:
-            raise ScoresError("a scoring process ended", where="--processes", found=error) from error
+        except (OSError, BrokenExecutor) as error:
+            raise ScoresError(
+                "a scoring process ended", where="--processes", found=error,
+                fix="What was scored is kept: evaluate again, with fewer processes if memory was short.",
+            ) from error  # fmt: skip
 
 
-def launched_processes() -> PartialState | None:
+def launched_processes(device: str | None = None) -> Launched | None:
     """The processes that ``accelerate launch`` or torchrun started beside this one; None where it is alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return None
-    return PartialState(cpu=not torch.cuda.is_available())
+    return Launched(device) if beside() else None
 
 
 def score_launched(
-    launched: PartialState,
+    launched: Launched,
     classifier: Classifier,
     info: SplitInfo,
     window: WindowSpec,
@@ -92,16 +99,16 @@ def score_launched(
     quiet: bool,
 ) -> None:
     """Score this process's part of the missing blocks, and wait until all processes have scored theirs."""
-    launched.wait_for_everyone()  # until the main one has prepared the folder
+    launched.wait("the first process to prepare the folder")
     part = (launched.process_index, launched.num_processes)
     title = f"scoring {info.split}, process 1 of {part[1]}"
     rows = track(info.rows(), title, total=len(info.labels), quiet=quiet or part[0] > 0)
     blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)
-    launched.wait_for_everyone()
+    launched.wait("all parts of the split to be scored")
 
 
 def _worker(
-    checkpoint: str,
+    model: tuple[str, str, str],
     info: SplitInfo,
     window: WindowSpec,
     classes: Array,
@@ -110,10 +117,12 @@ def _worker(
     part: tuple[int, int],
     quiet: bool,
 ) -> None:
-    gpus = torch.cuda.device_count()
-    if not gpus:
+    checkpoint, kind, dtype = model
+    if kind == "cpu":
         torch.set_num_threads(max(torch.get_num_threads() // part[1], 1))
-    classifier = load_classifier(checkpoint, device=f"cuda:{part[0] % gpus}" if gpus else "cpu")
+    count = device_count(kind)
+    device = f"{kind}:{part[0] % count}" if count > 1 else kind
+    classifier = load_classifier(checkpoint, device=device, dtype=dtype)
     fit_classes(classifier, info.label_space, classes.tolist())
     rows = track(info.rows(), f"scoring {info.split}, process 1 of {part[1]}", total=len(info.labels), quiet=quiet)
     blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,16 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import PartialState
 
 from hf_inatsounds.defects import DefectLog
+from hf_inatsounds.devices import device_name, dtype_name
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
 from hf_inatsounds.evaluation.split import SplitInfo, training_counts
-from hf_inatsounds.files import write_json
+from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
+from hf_inatsounds.identity import checkpoint_digest, read_record
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import note, track
@@ -128,7 +129,7 @@ def evaluate(
     batch_size: int = 32,
     scored: Scored = "present",
     processes: int = 1,
-    launched: PartialState | None = None,
+    launched: Launched | None = None,
     geo: GeoChoice | None = None,
     bootstrap: Bootstrap | None = None,
     rescore: bool = False,
@@ -166,12 +167,17 @@ def evaluate(
     fit_classes(classifier, info.label_space, classes.tolist())
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
-    facts = {"split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts}
-    plan = plan_of(classifier, info, window, classes)
+    computed = {"device": device_name(classifier.model.device), "dtype": dtype_name(classifier.dtype)}
+    digest = checkpoint_digest(_folder(classifier, checkpoint))
+    facts = {
+        "split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts,
+        "checkpoint_sha256": digest, **computed,
+    }  # fmt: skip
+    plan = {**plan_of(classifier, info, window, classes), "checkpoint_sha256": digest}
     made = None if rescore else finished(out, plan)
     measures = launched is None or launched.is_main_process
     if made is not None:
-        defects = made["defects"]
+        defects, computed = made["defects"], {key: made.get(key, value) for key, value in computed.items()}
         note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
@@ -180,9 +186,8 @@ def evaluate(
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
-            score_in_processes(
-                str(classifier.folder or checkpoint), info, window, classes, blocks, batch_size, processes, quiet
-            )
+            where = str(classifier.folder or checkpoint)
+            score_in_processes(where, classifier, info, window, classes, blocks, batch_size, processes, quiet)
         else:
             rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
             blocks.score(classifier, rows, window, classes, batch_size=batch_size)
@@ -200,7 +205,8 @@ def evaluate(
     scores = FileScores.load(out, ["mean"])
     measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
     results = {
-        "model": _model(classifier, checkpoint),
+        "model": _model(classifier, checkpoint, digest),
+        "computed": computed,
         "dataset": _dataset(info, n_recordings),
         "window": window_facts,
         "windows": n_windows,
@@ -215,6 +221,7 @@ def evaluate(
         how = Reweighting(geo.mode or prior.default_mode, geo.threshold, geo.weight)  # type: ignore[arg-type]  # ClassVar[str]
         found = geo_measures(scores, info.label_space, prior, how, bootstrap or Bootstrap())
         results["geo_prior"] = {"name": Path(geo.path).name, **found}
+    results = defined(results)
     write_json(out / RESULTS_FILE, results)
     return results
 
@@ -230,14 +237,20 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _model(classifier: Classifier, checkpoint: str) -> dict[str, Any]:
+def _folder(classifier: Classifier, checkpoint: str) -> Path:
+    """Where a classifier is from."""
+    return classifier.folder or Path(checkpoint)
+
+
+def _model(classifier: Classifier, checkpoint: str, digest: str | None) -> dict[str, Any]:
     return {
         "name": Path(checkpoint).resolve().name,
+        "checkpoint_sha256": digest,
         "architecture": type(classifier.model).__name__,
         "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
         "objective": classifier.objective.name,
         "sampling_rate": classifier.sampling_rate,
-        "training": _training(classifier.folder or Path(checkpoint)),
+        "training": _training(_folder(classifier, checkpoint), digest),
     }
 
 
@@ -255,10 +268,10 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
     }
 
 
-def _training(checkpoint: Path) -> dict[str, Any] | None:
-    """What is quoted of a checkpoint's training; None for one from elsewhere."""
-    try:
-        run = json.loads((checkpoint / TRAIN_FILE).read_text(encoding="utf-8"))
-        return {key: run[key] for key in ("seed", "dataset", "epochs", "steps", "recordings", "best")}
-    except (OSError, ValueError, KeyError, TypeError):
+def _training(checkpoint: Path, digest: str | None) -> dict[str, Any] | None:
+    """What is quoted of a checkpoint's training; None for one from elsewhere, and beside another run's record."""
+    run = read_record(checkpoint / TRAIN_FILE)
+    quoted = ("seed", "dataset", "epochs", "steps", "recordings", "best")
+    if run.get("checkpoint_sha256") != digest or not set(quoted) <= run.keys():
         return None
+    return {key: run[key] for key in quoted}

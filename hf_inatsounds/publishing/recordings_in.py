@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.seek_index import has_index
 from hf_inatsounds.archives.seekable import spans_of
 from hf_inatsounds.archives.tar_walk import Member, require_size
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.recordings import open_indexed
+from hf_inatsounds.recordings import open_indexed, require_complete
 from hf_inatsounds.schema import STEMS
 
 MAX_RECORDING_BYTES = 256 << 20
@@ -42,7 +42,7 @@ def recordings_in(
     elif not source.is_remote and Path(source.path(STEMS[split])).is_dir():
         for file_name in sorted(left):
             path = Path(source.path(file_name))
-            if path.is_file():
+            if path.is_file() and not source.leads_out(file_name):
                 yield file_name, path.read_bytes()
     else:
         raise SourceError(
@@ -62,13 +62,9 @@ def _first(left: set[str], member: str) -> bool:
 
 
 def _forward(source: Source, name: str, left: set[str]) -> Iterator[tuple[str, bytes]]:
-    with source.open(name) as stream:
-        yield from iterate_members(
-            stream,
-            where=source.path(name),
-            wanted=lambda member: _first(left, member),
-            max_member_bytes=MAX_RECORDING_BYTES,
-        )
+    yield from iterate_archive(
+        source, name, wanted=lambda member: _first(left, member), max_member_bytes=MAX_RECORDING_BYTES
+    )
 
 
 def _by_index(source: Source, split: str, left: set[str], location: Source) -> Iterator[tuple[str, bytes]]:
@@ -76,5 +72,7 @@ def _by_index(source: Source, split: str, left: set[str], location: Source) -> I
     members = spans_of(archive.index.members)
     for span in members:  # the same refusal as in reading forward
         require_size(Member(span.name, span.size), archive.where, MAX_RECORDING_BYTES)
+    wanted = len(left)
     spans = [span for span in members if _first(left, span.name)]
+    require_complete(archive, len(left), wanted)
     yield from zip((span.name for span in spans), archive.read_in_order(spans), strict=True)

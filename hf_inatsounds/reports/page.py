@@ -12,6 +12,7 @@ from hf_inatsounds.reports.tables import (
     comparison_text,
     interval_text,
     metric_rows,
+    number_text,
     signed,
     summarise,
 )
@@ -157,9 +158,5 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"interval": interval_text, "signed": signed, "number": _number}
+    environment.filters |= {"interval": interval_text, "signed": signed, "number": number_text}
     return environment.get_template(template).render(**values)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from hf_inatsounds.audio import Recording, Waveform
 from hf_inatsounds.defects import DefectLog, inspect_recording
+from hf_inatsounds.encoded import embedded
 from hf_inatsounds.errors import AudioError, ScoresError
 from hf_inatsounds.metrics import FilePool, true_places
 from hf_inatsounds.models import Classifier
@@ -99,8 +100,9 @@ def score_block(
             )  # fmt: skip
     log, pool, kept = DefectLog(), FilePool(len(rows), len(classes)), _Windows()
     for i, row in enumerate(rows):
-        log.add([inspect_recording(row["recording_id"], row["file_name"], row["audio"])])
-        for waveform, start_s, end_s in read_windows(row["audio"], window, classifier.sampling_rate):
+        audio = embedded(row["audio"])
+        log.add([inspect_recording(row["recording_id"], row["file_name"], audio)])
+        for waveform, start_s, end_s in read_windows(audio, window, classifier.sampling_rate):
             kept.waveforms.append(waveform)
             kept.owners.append((i, start_s, end_s))
             if len(kept.waveforms) == batch_size:

@@ -94,6 +94,8 @@ class Recipe:
         fp16: whether to train in float16, with scaled gradients.
         gradient_checkpointing: activations are computed twice rather than kept: less memory, a third more time.
         torch_compile: whether the model is compiled.
+        device: "auto", or "cuda", "xpu", "mps", "cpu".
+        ddp_timeout: seconds that processes wait for each other's gradients before the run ends.
         seed: of everything that is drawn.
         max_unusable_share: fail when more recordings than this share cannot be decoded.
         report_to: trackers, "none" or some of tensorboard, trackio, wandb, with commas between.
@@ -173,6 +175,8 @@ class Recipe:
     fp16: bool = False
     gradient_checkpointing: bool = False
     torch_compile: bool = False
+    device: str = "auto"
+    ddp_timeout: int = 1800
     seed: int = 0
     max_unusable_share: float = 0.05
     report_to: str = "none"

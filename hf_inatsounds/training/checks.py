@@ -26,6 +26,7 @@ CHOICES = {
     "mixup_targets": ("objective", "weighted", "union"),
     "optimizer": ("adamw", "sgd"),
     "validation": ("full", "cheap"),
+    "device": ("auto", "cuda", "xpu", "mps", "cpu"),
     "sampling": SAMPLINGS,
 }
 TRACKERS = ("tensorboard", "trackio", "wandb")
@@ -49,7 +50,7 @@ def check(recipe: Recipe) -> None:
 
 def _ranges(recipe: Recipe) -> None:
     for key in ("epochs", "batch_size", "gradient_accumulation_steps", "evaluate_every_epochs", "eval_batch_size",
-                "crops_per_recording", "projection_size"):  # fmt: skip
+                "crops_per_recording", "projection_size", "ddp_timeout"):  # fmt: skip
         _require(recipe, key, getattr(recipe, key) >= 1, "at least 1")
     for key in ("max_steps", "workers", "seed", "gain_db", "weight_decay", "label_smoothing", "patience",
                 "validation_recordings", "save_every_steps", "log_every_steps", "lora_rank"):  # fmt: skip

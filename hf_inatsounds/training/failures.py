@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import distributed
 
 from hf_inatsounds.errors import InatSoundsError, RecipeError, TrainingError
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.training.checkpoints import last_checkpoint
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")
@@ -26,16 +28,23 @@ def refusals_named() -> Iterator[None]:
     """What transformers refuses while a run is set up (a schedule, a config) is a recipe's mistake."""
     try:
         yield
+    except (torch.OutOfMemoryError, distributed.DistError):
+        raise  # no recipe's fault
     except (ValueError, TypeError, ImportError, RuntimeError, StrictDataclassError) as error:
         raise RecipeError("transformers refuses the recipe", found=f"{type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
-def failures_named(out: str | Path, *, workers: int) -> Iterator[None]:
+def failures_named(out: str | Path, *, workers: int, state: Launched | None = None) -> Iterator[None]:
     """What stops a run between its steps, with the checkpoint that it can go on from.
 
+    Args:
+        out: the run folder.
+        workers: processes that decode crops.
+        state: the processes of the run.
+
     Raises:
-        TrainingError: for a killed worker, a device's full memory, or an error of the system.
+        TrainingError: for a killed worker or process, a device's full memory, or an error of the system.
         InatSoundsError: raised in a worker, without the worker's traceback.
     """
     try:
@@ -50,6 +59,8 @@ def failures_named(out: str | Path, *, workers: int) -> Iterator[None]:
             raise type(error)(_last_line(str(error))) from error
         raise
     except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and state is not None and (lost := state.failure(error)):
+            raise lost from error
         if not workers or (isinstance(error, RuntimeError) and not _KILLED.search(str(error))):
             raise
         _end_loader(error)

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from accelerate.utils import gather_object
 from typing_extensions import override
 
 from hf_inatsounds.errors import ScoresError
@@ -76,14 +75,14 @@ class NeighbourValidator(Validator):
     @override
     def __call__(self, *, full: bool = False) -> dict[str, float]:
         mine = list(islice(self._chosen(full=full), self.state.process_index, None, self.state.num_processes))
-        self._prepare()
         found = []
         rows = iter(self._rows(mine))
         while batch := list(islice(rows, self.recipe.eval_batch_size)):
             embedded = self.classifier.embed([self._middle(row) for row in batch])
             found += [(row["recording_id"], row["label"], one) for row, one in zip(batch, embedded, strict=True)]
         self.classifier.model.train()
-        everybody = sorted(gather_object(found), key=lambda one: int(one[0]))
+        parts = self.state.gather(found, "all parts of the validation")
+        everybody = sorted((one for part in parts for one in part), key=lambda one: int(one[0]))
         if not everybody:
             raise ScoresError("nothing was embedded", where="validation")
         return neighbour_metrics(np.stack([one[2] for one in everybody]), np.array([one[1] for one in everybody]))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hf_inatsounds.encoded import embedded
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.recordings import Recordings
 
@@ -228,6 +229,6 @@ def _encoded(chunk: pa.StructArray) -> list[dict[str, Any]]:
     contents, paths = chunk.field("bytes"), chunk.field("path").to_pylist()
     buffers = [contents[i].as_buffer() for i in range(len(contents))]
     return [
-        {"bytes": None if buffer is None else memoryview(buffer), "path": path}
+        embedded({"bytes": None if buffer is None else memoryview(buffer), "path": path})
         for buffer, path in zip(buffers, paths, strict=True)
     ]

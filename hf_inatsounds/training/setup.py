@@ -9,27 +9,30 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import PartialState
 from transformers import TrainingArguments, set_seed
 
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.augmentation import BatchAugmentation, WaveformAugmentation, parse_chain
-from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
+from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.builder import INatSounds
+from hf_inatsounds.devices import DTYPES, frontend_device
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
 from hf_inatsounds.heads import has_projection
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
 from hf_inatsounds.resampling import Resample, resamples_in_batch
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.augmenting import batch_augmentation, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
 from hf_inatsounds.training.neighbours import NeighbourValidator
+from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rows import IndexedRows
+from hf_inatsounds.training.side_by_side import share_batch_norms, skips_layers
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
@@ -46,13 +49,15 @@ class Setup:
         info: the split that is trained on.
         validation: the split that is validated on; None for none.
         classifier: what is trained.
+        step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
     """
 
     recipe: Recipe
-    state: PartialState
+    state: Launched
     info: SplitInfo
     validation: SplitInfo | None
     classifier: Classifier
+    step_recordings: int = 0
 
     @property
     def splits(self) -> list[SplitInfo]:
@@ -62,19 +67,19 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows = self.recipe.batch_size // self.recipe.crops_per_recording
-        return Part(rows, self.state.process_index, self.state.num_processes)
+        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
+        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        return Part(rows, self.state.process_index, n, step)
 
     @property
-    def batches_an_epoch(self) -> int:
-        """Forward passes of each process."""
-        return math.ceil(len(self.info.labels) / self.part.global_size)
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return math.ceil(len(self.info.labels) / self.part.step_items)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        an_epoch = math.ceil(self.batches_an_epoch / self.recipe.gradient_accumulation_steps)
-        return self.recipe.max_steps or an_epoch * self.recipe.epochs
+        return self.recipe.max_steps or self.steps_an_epoch * self.recipe.epochs
 
     def batches(self) -> GlobalBatches:
         """Which recordings make which batch; the rows are prepared if need be."""
@@ -82,7 +87,7 @@ class Setup:
         rows: RecordingList | RecordingStream
         if reads_by_number(recipe):
             # of an index any recording at 12 ms: the very batches that prepared files give, without preparing any
-            by_number = _by_number(info) if recipe.streaming else prepared_rows(info, self.state)
+            by_number = _by_number(info) if recipe.streaming else prepared_rows(info)
             rows = RecordingList(by_number, sampling=recipe.sampling, beta=recipe.sampling_beta)
         else:  # from afar a block that is fetched has to serve for all its recordings
             rows = RecordingStream(
@@ -98,8 +103,13 @@ class Setup:
         GPU does not notice them.
         """
         wanted, rate = self.recipe.resample_on, self.classifier.sampling_rate
-        on_device = wanted == "device" or (wanted == "auto" and self.state.device.type == "cuda")
+        on_device = wanted == "device" or (wanted == "auto" and self._has_gpu)
         return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate
+
+    @property
+    def _has_gpu(self) -> bool:
+        """Whether what is computed beside the model leaves the CPU alone."""
+        return frontend_device(self.state.device).type != "cpu"
 
     def collator(self) -> CropCollator:
         """What makes crops of rows."""
@@ -107,7 +117,7 @@ class Setup:
         return CropCollator(
             size_s=recipe.window_s,
             sampling_rate=self.crop_rate,
-            augmentation=_waveform_augmentation(recipe),
+            augmentation=waveform_augmentation(recipe),
             minimum_samples=math.ceil(
                 minimum_samples(self.classifier.model.config) * self.crop_rate / self.classifier.sampling_rate
             ),
@@ -118,22 +128,15 @@ class Setup:
 
     def augmentation(self) -> BatchAugmentation:
         """What is done to a batch on the device."""
-        recipe = self.recipe
-        return BatchAugmentation(
-            recipe.frequency_masks,
-            recipe.frequency_mask_bins,
-            recipe.time_masks,
-            recipe.time_mask_frames,
-            recipe.mixup,
-            recipe.mixup_alpha,
-            cast(MixupLevel, recipe.mixup_level),
-            cast(MixupTargets, recipe.mixup_targets),
-        )
+        return batch_augmentation(self.recipe)
 
     def trainer(self) -> CropTrainer:
-        """The Trainer; from here on each process draws its own dropout."""
+        """The Trainer, when all processes have come so far; from here on each draws its own dropout."""
         if self.recipe.gradient_checkpointing:
             self.classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.state.num_processes > 1:
+            share_batch_norms(self.classifier.model)
+        validator = self.validator()
         trainer = CropTrainer(
             self.recipe,
             self.classifier,
@@ -141,8 +144,12 @@ class Setup:
             self.batches(),
             self.collator(),
             self.augmentation(),
-            self.validator() or _no_validation,
+            validator or _no_validation,
+            self.state,
         )
+        if validator is not None:
+            validator.prepare()
+        self.state.wait("model and recordings to be ready")
         set_seed(self.recipe.seed + 1_000_003 * self.state.process_index)
         return trainer
 
@@ -161,7 +168,8 @@ def set_up(recipe: Recipe) -> Setup:
         InatSoundsError: for whatever is wrong with the recipe, the source or the checkpoint.
     """
     check_sampling(recipe)
-    state = PartialState(cpu=not torch.cuda.is_available())
+    check_precision(recipe)
+    state = Launched(recipe.device, recipe.ddp_timeout)
     set_seed(recipe.seed)
     info = split_info(recipe.source, recipe.name, recipe.train_split, recipe.index)
     validation = None
@@ -179,6 +187,7 @@ def set_up(recipe: Recipe) -> Setup:
             subfolder=recipe.subfolder or None,
         )
         restrict(recipe, classifier.model)
+    classifier.dtype = DTYPES[precision_name(recipe)]  # a validation is scored in what is trained in
     return Setup(recipe, state, info, validation, classifier)
 
 
@@ -188,22 +197,14 @@ def _by_number(info: SplitInfo) -> IndexedRows:
     return IndexedRows(builder.recordings(info.split))
 
 
-def _waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
-    """What the recipe says, its transforms made once, so that a mistake in them is told before anything is read."""
-    chain = parse_chain(recipe.waveform_augmentation)
-    chain.check()
-    return WaveformAugmentation(recipe.gain_db, recipe.noise, recipe.pitch, recipe.shorten, chain)
-
-
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
-    on_cpu = setup.state.device.type == "cpu"
-    every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
-    return TrainingArguments(
+    every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
+    arguments = TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_accumulation_steps=setup.part.passes,
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
@@ -224,14 +225,21 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_steps=every_log,
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
-        use_cpu=on_cpu,
+        ddp_find_unused_parameters=skips_layers(setup.classifier.model),
+        ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
+        ddp_timeout=recipe.ddp_timeout,
+        use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
         run_name=Path(recipe.out).name,
         trackio_space_id=None,  # nothing goes to the Hub but what push_to_hub says
         disable_tqdm=True,
     )
+    _ = arguments.device  # sets up what follows
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # of several GPUs one: DataParallel would divide batches that are made whole
+    return arguments
 
 
 def _no_validation() -> Any:
@@ -275,9 +283,9 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     batches.set_epoch(0)
     first = next(iter(batches))
     batch = setup.collator()([row for row, _ in first])
-    frontend, model = setup.classifier.frontend, setup.classifier.model
+    model = setup.classifier.model
     resample = Resample(setup.crop_rate, setup.classifier.sampling_rate)
-    features = frontend.model_inputs(*resample(batch["waveforms"], batch["lengths"]))
+    features = setup.classifier.inputs(*resample(batch["waveforms"], batch["lengths"]))
     with torch.no_grad():
         logits = model.eval()(**features).logits
     shapes = {"waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": logits}
@@ -292,8 +300,8 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
             "evaluated": len(setup.info.label_space.evaluated),
             "validated": len(setup.validation.present) if setup.validation else 0,
         },
-        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
-        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
+        "examples_a_step": setup.part.step_items,
+        "steps_an_epoch": setup.steps_an_epoch,
         "steps": setup.steps,
         "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -12,29 +11,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import TrainerCallback, TrainingArguments
+from typing_extensions import override
 
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.defects import DefectLog
-from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, TrainingError
-from hf_inatsounds.files import replacing
+from hf_inatsounds.devices import frontend_device
+from hf_inatsounds.errors import AudioError, RecipeError, TrainingError
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.resampling import Resample
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
-from hf_inatsounds.training.checkpoints import STATE_FILE, last_checkpoint, load_weights, save_weights, whole
+from hf_inatsounds.training.checkpoints import last_checkpoint
 from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.resuming import ResumableTrainer
 from hf_inatsounds.training.schedule import Schedule
-from hf_inatsounds.training.sharding import full_state, load_full_state
 from hf_inatsounds.training.stream import CropCollator
 
 ENOUGH = 100
-"""Recordings seen before their share of unusable ones can fail a run."""
+"""Recordings seen before their share of unusable ones can fail a run in the middle of an epoch."""
 
 
-class CropTrainer(Trainer):
+class CropTrainer(ResumableTrainer):
     """Trains a classifier on crops.
 
     The loss of an optimiser step is the mean over its recordings, whatever number of processes and forward
@@ -48,6 +48,7 @@ class CropTrainer(Trainer):
         collator: decodes crops.
         augmentation: of a batch, on the device.
         validate: called at each evaluation; returns metrics by name.
+        processes: that train together.
     """
 
     control: Any  # set by the base class
@@ -64,6 +65,7 @@ class CropTrainer(Trainer):
         collator: CropCollator,
         augmentation: BatchAugmentation,
         validate: Callable[[], dict[str, float]],
+        processes: Launched,
     ) -> None:
         sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": True})
         super().__init__(
@@ -81,6 +83,7 @@ class CropTrainer(Trainer):
         self.collator = collator
         self.augmentation = augmentation
         self.validate = validate
+        self.processes = processes
         # of a model that FSDP is to divide a whole copy is scored and saved: processes score unequal numbers of windows
         self.whole = replace(classifier, model=deepcopy(classifier.model)) if self.is_fsdp_enabled else classifier
         if self.is_fsdp_enabled and recipe.ema_decay:
@@ -89,12 +92,14 @@ class CropTrainer(Trainer):
         self.defects = DefectLog()
         self._unusable = 0
         self.waited_s = 0.0
-        classifier.frontend.to(arguments.device)
-        self.resample = Resample(collator.sampling_rate, classifier.sampling_rate).to(arguments.device)
+        self.add_callback(_UnusableShare(self))
+        self.at_waveforms = frontend_device(arguments.device)
+        classifier.frontend.to(self.at_waveforms)
+        self.resample = Resample(collator.sampling_rate, classifier.sampling_rate).to(self.at_waveforms)
 
     def get_train_dataloader(self) -> Any:
         """The process's own batches; not accelerate's, whose processes repeat recordings to fill the last one."""
-        pin_memory = self.args.device.type != "cpu"
+        pin_memory = self.args.device.type in ("cuda", "xpu")
         return crop_loader(self.batches, self.collator, workers=self.recipe.workers, pin_memory=pin_memory)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
@@ -103,9 +108,14 @@ class CropTrainer(Trainer):
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         self.waited_s += time.monotonic() - began
         counted = sum((batch["weights"].sum() for batch in batches), torch.zeros(()))
-        if self.args.world_size > 1:
-            counted = self.accelerator.reduce(counted.to(device), reduction="sum")
-        return batches, counted
+        step = self.state.global_step + 1
+        told = torch.tensor(float(self.interruption.number > 0))
+        both = torch.stack([counted, told])
+        counted, told = self.processes.total(both, f"the recordings of step {step}")  # however long a source keeps one
+        if told > 0:  # the same on all processes: each saves after this step
+            self.interruption.agree()
+        self.processes.waits_for = f"the gradients of step {step}"
+        return batches, counted.to(device)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -117,13 +127,21 @@ class CropTrainer(Trainer):
         # resumes exactly, and nothing depends on how a batch is divided, but for who is whose partner in mixup.
         generator = np.random.default_rng([self.args.seed, self.state.global_step])
         targets = objective.targets(inputs["labels"], self.classifier.model.config.num_labels)
-        each = {"weights": weights, "keys": inputs["keys"]}
-        waveforms, lengths = self.resample(inputs["waveforms"], inputs["lengths"])
+        keys, here = inputs["keys"], self.at_waveforms
+        waveforms, lengths = self.resample(inputs["waveforms"].to(here), inputs["lengths"].to(here))
         waveforms, lengths, targets = self.augmentation.mix_waveforms(
-            waveforms, lengths, targets, objective, generator, **each
+            waveforms, lengths, targets.to(here), objective, generator, weights=weights.to(here), keys=keys
         )
-        features = frontend.model_inputs(waveforms, lengths)
-        features, targets = self.augmentation(features, targets, objective, generator, layout=frontend.layout, **each)
+        features = {name: one.to(weights.device) for name, one in frontend.model_inputs(waveforms, lengths).items()}
+        features, targets = self.augmentation(
+            features,
+            targets.to(weights.device),
+            objective,
+            generator,
+            layout=frontend.layout,
+            weights=weights,
+            keys=keys,
+        )
         outputs = model(**features)
         loss = objective.loss(outputs.logits, targets, weights)
         if num_items_in_batch is not None:  # from the mean over this pass to its share in the whole step's mean;
@@ -170,85 +188,46 @@ class CropTrainer(Trainer):
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """The paper's protocol on the validation split, in place of a loss on crops."""
         self.gather()
-        with self.averaged():
+        with self.ends_at_once(), self.averaged():
             metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """The model with the weights that are validated and saved: the moving average's, where there is one."""
-        return self.average.applied() if self.average else contextlib.nullcontext()
-
-    def use_average(self) -> None:
-        """Give the model the average's weights for good."""
-        if self.average:
-            self._load({**self.classifier.model.state_dict(), **self.average.average})
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """A usable classifier and all that a run needs to go on, whole or not at all."""
-        folder = Path(self.args.output_dir)
-        final = folder / f"checkpoint-{self.state.global_step}"
-        if self.state.best_global_step:
-            self.state.best_model_checkpoint = str(folder / f"checkpoint-{self.state.best_global_step}")
-        main, wait = self.args.should_save, self.accelerator.wait_for_everyone
-        if (final / STATE_FILE).exists():  # after a step, and now again after the validation that came next
-            wait()
-            if main:
-                self._write_state(final)
-            return
-        with whole(final, main=main, wait=wait) as partial:
-            self.gather()
-            if main:
-                with self.averaged():
-                    self.whole.save(partial)
-                average = self.average.average if self.average else None
-                save_weights(partial, self.whole.model.state_dict(), average)
-            self._save_optimizer_and_scheduler(str(partial))
-            self._save_scaler(str(partial))
-            self._save_rng_state(str(partial))
-            if main:
-                self._write_state(partial)
-        if main:
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(str(folder), self.args.save_total_limit, best, use_mtime=False)
-
-    def _write_state(self, folder: Path) -> None:
-        with replacing(folder / STATE_FILE) as temporary:
-            self.state.save_to_json(str(temporary))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        own, average = load_weights(resume_from_checkpoint)
-        self._load(own)
-        if self.average:
-            if not average:
-                raise CheckpointError(
-                    "no moving average to go on from", where=resume_from_checkpoint, fix="Resume with ema_decay 0."
-                )
-            self.average.load(average, int(Path(resume_from_checkpoint).name.rsplit("-", 1)[1]))
-
-    def _load_best_model(self) -> None:
-        own, average = load_weights(str(self.state.best_model_checkpoint))
-        self._load({**own, **average})
-
-    def _load(self, state: dict[str, torch.Tensor]) -> None:
-        load_full_state(self.classifier.model, state)
-        self.gather()
-
-    def gather(self) -> None:
-        """Bring the whole copy of a divided model up to date; all processes together."""
-        if self.whole is not self.classifier:
-            self.whole.model.load_state_dict(full_state(self.classifier.model))
-
     def _note(self, inspections: list[Any]) -> None:
         self._unusable += sum(not one.usable for one in inspections if one.recording_id not in self.defects.seen)
         self.defects.add(inspections)
-        seen = len(self.defects.seen)
-        if seen >= ENOUGH and self._unusable > self.recipe.max_unusable_share * seen:
+        self._check_usable(len(self.defects.seen), self._unusable, ENOUGH)
+
+    def check_usable(self) -> None:
+        """At an epoch's end: whether too many of all processes' recordings cannot be decoded, however few there are.
+
+        Of a run that was resumed late in an epoch too few may have been seen to tell.
+        """
+        counts = self.processes.gather((len(self.defects.seen), self._unusable), "the end of the epoch")
+        seen, unusable = (sum(column) for column in zip(*counts, strict=True))
+        self._check_usable(seen, unusable, seen if seen == unusable else min(ENOUGH, self.batches.n_recordings // 2))
+
+    def _check_usable(self, seen: int, unusable: int, enough: int) -> None:
+        if seen >= enough and unusable > self.recipe.max_unusable_share * seen:
+            first = next(
+                (one.file_name for one in self.defects.seen.values() if not one.usable), "another process's part"
+            )
             raise AudioError(
                 "too many recordings cannot be decoded",
-                where=next(one.file_name for one in self.defects.seen.values() if not one.usable),
-                found=f"{self._unusable} of the first {seen}",
+                where=first,
+                found=f"{unusable} of the first {seen}",
                 expected=f"at most {self.recipe.max_unusable_share:.0%} (max_unusable_share)",
-                fix="Check the archive's md5.",
+                fix="Check the archive's md5, or raise max_unusable_share.",
             )
+
+
+class _UnusableShare(TrainerCallback):
+    """Looks at the share of unusable recordings when an epoch ends."""
+
+    def __init__(self, trainer: CropTrainer) -> None:
+        self.trainer = trainer
+
+    @override
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.check_usable()

@@ -8,12 +8,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from typing_extensions import override
 
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation import SplitInfo, metrics_of
+from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.training.arguments import Recipe
@@ -51,7 +50,7 @@ class Validator:
         state: of the processes.
     """
 
-    def __init__(self, recipe: Recipe, classifier: Classifier, info: SplitInfo, state: PartialState) -> None:
+    def __init__(self, recipe: Recipe, classifier: Classifier, info: SplitInfo, state: Launched) -> None:
         self.recipe, self.classifier, self.info, self.state = recipe, classifier, info, state
         self._prepared: Any = None
 
@@ -70,7 +69,6 @@ class Validator:
         if self.recipe.validation == "cheap" and not full:
             window = CentralWindow(window.size_s, window.stride_s)
         mine = list(islice(self._chosen(full=full), self.state.process_index, None, self.state.num_processes))
-        self._prepare()
         scores = None
         if mine:
             rows, batch_size = self._rows(mine), self.recipe.eval_batch_size
@@ -78,7 +76,7 @@ class Validator:
                 self.classifier, rows, window, present=self.info.present, batch_size=batch_size
             )
         self.classifier.model.train()
-        parts = [part for part in gather_object([scores]) if part is not None]
+        parts = [part for part in self.state.gather(scores, "all parts of the validation") if part is not None]
         if not parts:
             raise ScoresError("nothing was scored", where="validation")
         metrics = metrics_of(FileScores.merge(parts), self.info.label_space)["mean"]
@@ -92,12 +90,13 @@ class Validator:
             return list(range(n))
         return sorted(np.random.default_rng([self.recipe.seed, n]).choice(n, asked, replace=False).tolist())
 
-    def _prepare(self) -> None:
-        """All processes together: the first prepares what the others find."""
+    def prepare(self) -> None:
+        """Prepare the split's rows, where they are not read as a stream."""
         if not self.recipe.streaming and self._prepared is None:
-            self._prepared = prepared_rows(self.info, self.state)
+            self._prepared = prepared_rows(self.info)
 
     def _rows(self, numbers: list[int]) -> Iterator[dict[str, Any]]:
+        self.prepare()
         if not self.recipe.streaming:
             yield from (self._prepared[i] for i in numbers if i < len(self._prepared))
             return
@@ -105,7 +104,11 @@ class Validator:
         yield from (row for i, row in enumerate(self.info.rows()) if i in wanted)
 
 
-def prepared_rows(info: SplitInfo, state: PartialState) -> Any:
-    """A split's rows as Arrow files; the first process prepares them, the others find them."""
-    with state.main_process_first():
-        return info.rows(streaming=False)
+def prepared_rows(info: SplitInfo) -> Any:
+    """A split's rows as Arrow files.
+
+    Any number of processes may ask: ``datasets`` locks the folder in its cache, so that one prepares and the others of
+    that disk wait for the lock, hours if need be, and find what was made. The system frees the lock of a process that
+    dies, and the next one begins. A process group takes no part in it.
+    """
+    return info.rows(streaming=False)

@@ -1,14 +1,21 @@
 import io
+import json
 import logging
 import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import hf_inatsounds
+from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.audio import read_window
+from hf_inatsounds.encoded import embedded
 from hf_inatsounds.errors import AnnotationError, SourceError
+from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.schema import COLUMNS
-from tests.helpers.archive import SPECIES, pack, write_source
+from hf_inatsounds.training.rows import ParquetRows
+from tests.helpers.archive import SPECIES, document, pack, write_source
 from tests.helpers.server import serving
 
 NAMES = {"all": 12, "aves": 7, "amphibia": 5, "evaluation": 9, "annotations": 12}
@@ -203,3 +210,38 @@ def test_a_bomb_is_refused(tmp_path, monkeypatch):
     write_source(tmp_path)
     with open(tmp_path / "train.tar.gz", "rb") as stream, pytest.raises(SourceError, match="too large"):
         list(iterate_members(stream, where="train.tar.gz", max_member_bytes=1_000))
+
+
+def test_a_link_out_of_an_unpacked_tree_is_not_followed(tmp_path, caplog):
+    """A tree that somebody else packed must not put this machine's files into rows, nor into a mirror."""
+    found, files = document("train")
+    (tmp_path / "secret.wav").write_bytes(b"secret")
+    tree, moved = tmp_path / "tree", tmp_path / "disk"
+    moved.mkdir(parents=True)
+    tree.mkdir()
+    (tree / "train").symlink_to(moved)  # a folder on another disk is its owner's choice
+    for name, content in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(content)
+    names = list(files)
+    for name, leads_to in ((names[0], tmp_path / "secret.wav"), (names[1], "../../secret.wav")):
+        (tree / name).unlink()
+        (tree / name).symlink_to(leads_to)
+    (tree / names[2]).unlink()
+    (tree / names[2]).symlink_to(tree / names[3])  # within the tree
+    (tree / "train.json").write_text(json.dumps(found))
+    rows = {row["file_name"]: row["audio"]["bytes"] for row in hf_inatsounds.load_dataset("all", "train", source=tree)}
+    assert rows == {**{name: files[name] for name in names[2:]}, names[2]: files[names[3]]}
+    assert "2 recordings are links out of their folder and were passed over" in caplog.text
+    assert dict(recordings_in(Source.parse(tree), "train", names)) == rows
+
+
+def test_the_path_in_a_row_of_a_mirror_is_never_read(tmp_path):
+    (tmp_path / "secret.wav").write_bytes(next(iter(document("train")[1].values())))
+    for path in (str(tmp_path / "secret.wav"), "../secret.wav", "secret.wav"):
+        audio = {"bytes": None, "path": path}
+        assert embedded(audio)["bytes"] == b""
+        shard = tmp_path / "shard.parquet"
+        column = pa.array([audio], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+        pq.write_table(pa.table({"recording_id": [1], "label": [0], "file_name": ["a.wav"], "audio": column}), shard)
+        assert bytes(ParquetRows([shard]).take([0])[0]["audio"]["bytes"]) == b""

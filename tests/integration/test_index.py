@@ -1,6 +1,7 @@
 import gzip
 import io
 import itertools
+import json
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.seek_index import file_names, read_index
 from hf_inatsounds.errors import InatSoundsError, SourceError
-from tests.helpers.archive import pack, wav, write_source
+from tests.helpers.archive import document, pack, wav, write_source
 from tests.helpers.archive_server import archive_server
 from tests.helpers.noise import write_noise
 
@@ -313,14 +315,67 @@ def test_an_archive_of_several_gzip_members_is_indexed(noise, tmp_path, rows):
     assert sorted(ids(loaded.shuffle(seed=0))) == list(range(N))
 
 
-@pytest.mark.parametrize("spoil", ["truncated", "flipped", "not gzip", "garbage behind"])
+def bgzip(raw):
+    """As bgzip packs: a gzip member per 60 kB, each naming its size, and an empty one at the end."""
+    packed = b""
+    for part in (raw[i : i + 60_000] for i in range(0, len(raw), 60_000)):
+        squeezer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        deflated = squeezer.compress(part) + squeezer.flush()
+        packed += b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0" + (len(deflated) + 25).to_bytes(2, "little")
+        packed += deflated + zlib.crc32(part).to_bytes(4, "little") + len(part).to_bytes(4, "little")
+    return packed + bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+PACKINGS = {
+    "one member": gzip.compress,
+    "many members": lambda raw: b"".join(gzip.compress(raw[i : i + 50_000], 1) for i in range(0, len(raw), 50_000)),
+    "bgzip": bgzip,
+    "one zero behind": lambda raw: gzip.compress(raw, 1) + b"\0",
+    "zeros behind": lambda raw: gzip.compress(raw, 1) + bytes(4_096),
+    "a byte behind": lambda raw: gzip.compress(raw, 1) + b"x",
+    "garbage behind": lambda raw: gzip.compress(raw, 1) + b"garbage!" * 100,
+    "garbage behind many members": lambda raw: gzip.compress(raw[:70_000], 1) + gzip.compress(raw[70_000:], 1) + b"xy",
+}
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["disk", "server"])
+@pytest.mark.parametrize("form", ["GNU", "PAX"])
+def test_what_is_read_forward_is_indexed_too(tmp_path, form, far, capfd):
+    """Packings, lengths of names and bytes behind the end, as pigz, bgzip and block devices make them."""
+    made, files = document("train")
+    odd = ["train/" + "d" * 90 + "/" + "f" * 140 + ".wav", "train/näme 日本/ü rec.wav",
+           unicodedata.normalize("NFD", "train/é/a.wav"), "train/-dash/ a b .wav"]  # fmt: skip
+    for audio, name in zip(made["audio"], odd, strict=False):
+        files[name] = files.pop(audio["file_name"])
+        audio["file_name"] = name
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=getattr(tarfile, f"{form}_FORMAT")) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), 1.5
+            tar.addfile(member, io.BytesIO(content))
+    right = {audio["id"]: files[audio["file_name"]] for audio in made["audio"]}
+    pack(tmp_path / "train.json.tar.gz", {"train.json": json.dumps(made).encode()})
+    with archive_server(tmp_path) as server:
+        source = server.url if far else tmp_path
+        for i, (name, packed) in enumerate(PACKINGS.items()):
+            (tmp_path / "train.tar.gz").write_bytes(packed(buffer.getvalue()))
+            index = tmp_path / f"index{i}"
+            index.mkdir()
+            IndexBuild(Source.parse(source), "train", index, spacing=1 << 17, segment_bytes=1 << 18).run()
+            for where in (None, index):
+                rows = hf_inatsounds.load_dataset("all", "train", source=source, index=where)
+                assert {row["recording_id"]: row["audio"]["bytes"] for row in rows} == right, name
+            assert name != "garbage behind" or "behind the gzip stream are passed over" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "flipped", "not gzip"])
 def test_damaged_archives_are_named(noise, tmp_path, spoil):
     content = (noise / "train.tar.gz").read_bytes()
     changed = {
         "truncated": content[:-100_000],
         "flipped": content[:9_000_000] + bytes(8) + content[9_000_008:],
         "not gzip": b"nothing of the kind" * 1000,
-        "garbage behind": content + b"garbage" * 100,
     }[spoil]
     (tmp_path / "train.tar.gz").write_bytes(changed)
     with pytest.raises(SourceError, match=r"damaged archive: .*train\.tar\.gz"):

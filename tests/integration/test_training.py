@@ -55,7 +55,7 @@ def test_the_run_folder_tells_all(tiny, tmp_path):
     train(recipe(tiny, tmp_path, seed=5), quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json", "model.safetensors", "preprocessor_config.json", "label_space.json", "inatsounds.json",
-        "recipe.yaml", "train.json", "report.md", "origin.json", "curves.png",
+        "recipe.yaml", "train.json", "report.md", "origin.json", "curves.png", ".lock",
     }  # fmt: skip
     run = json.loads((tmp_path / "train.json").read_text())
     assert (run["seed"], run["recordings"], run["steps"]) == (5, 12, 9)
@@ -146,6 +146,20 @@ def test_too_many_unusable_recordings_fail_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_inatsounds.training.trainer.ENOUGH", 6)
     with pytest.raises(AudioError, match="too many recordings cannot be decoded"):
         train(recipe(write_source(tmp_path, change=spoil), tmp_path / "run"), quiet=True)
+    assert not (tmp_path / "run" / "train.json").exists()
+
+
+@pytest.mark.parametrize(("every", "share"), [(1, 0.05), (1, 0.9), (12, 0.05)])
+def test_the_share_of_few_recordings_is_looked_at_when_an_epoch_ends(tmp_path, every, share):
+    def spoil(stem, document, files):
+        for name in list(files)[::every]:
+            files[name] = b""
+
+    (tmp_path / "source").mkdir()
+    source = write_source(tmp_path / "source", change=spoil)
+    expected = f"found {12 // every} of the first 12; expected at most {share:.0%}"
+    with pytest.raises(AudioError, match=expected):
+        train(recipe(source, tmp_path / "run", max_unusable_share=share, validation_split="none", epochs=1), quiet=True)
     assert not (tmp_path / "run" / "train.json").exists()
 
 

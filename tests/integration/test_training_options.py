@@ -27,7 +27,7 @@ VALIDATED = {"validation_split": "validation"}
 def test_cheap_validation_looks_at_one_window_of_some_recordings_and_the_end_at_all(tiny, tmp_path):
     cheap = {"validation": "cheap", "validation_recordings": 4}
     run = train(small_recipe(tiny, tmp_path, epochs=2, **VALIDATED, **cheap), quiet=True)
-    assert run["validation"] == {"windows": "cheap", "recordings": 4}
+    assert run["validation"] == {"windows": "cheap", "recordings": 4, "dtype": "float32"}
     setup = set_up(small_recipe(tiny, tmp_path / "full", model=str(tmp_path), config={}, **VALIDATED))
     setup.classifier = load_classifier(tmp_path)
     assert setup.validator()() == pytest.approx(run["final"])  # all windows of all recordings, the saved weights

@@ -45,7 +45,7 @@ def test_channels_are_averaged():
 
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 5.0), st.sampled_from([None, 8_000, 16_000, 22_050, 32_000, 48_000]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_window_has_the_length_that_was_asked_for_or_ends_with_the_recording(offset_s, duration_s, rate):
     start = min(round(offset_s * RATE), len(WAVE))
     stop = min(start + round(duration_s * RATE), len(WAVE))
@@ -141,7 +141,7 @@ def test_negative_times_are_refused():
 
 
 @given(st.binary(max_size=200), st.integers(0, 80))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_mutated_headers_never_crash(junk, position):
     mutated = CONTENT[:position] + junk + CONTENT[position + len(junk) : 4_000]
     try:

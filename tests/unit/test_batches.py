@@ -42,7 +42,7 @@ def batches(n, part, epoch=0, passed=0, seed=0, sampling="natural"):
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 70), size=st.integers(1, 9), processes=st.integers(1, 5), epoch=st.integers(0, 3))
 def test_every_recording_counts_exactly_once_an_epoch_on_any_number_of_processes(n, size, processes, epoch):
     parts = [list(batches(n, Part(size, process, processes), epoch)) for process in range(processes)]
@@ -54,7 +54,7 @@ def test_every_recording_counts_exactly_once_an_epoch_on_any_number_of_processes
     assert all(0 < len(batch) <= size for part in parts for batch in part)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(1, 70), size=st.integers(1, 5), processes=st.integers(2, 4))
 def test_a_global_batch_holds_the_same_recordings_on_any_number_of_processes(n, size, processes):
     alone = [{number for number, _ in batch} for batch in batches(n, Part(size * processes))]

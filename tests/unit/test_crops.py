@@ -215,7 +215,7 @@ def test_what_is_no_mirror_is_named(tmp_path):
 
 
 @given(st.floats(0.01, 5.0), st.sampled_from([8_000, 16_000, 22_050, 32_000]), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_crop_is_as_long_as_asked_or_as_the_recording(size_s, rate, recording_id):
     batch = CropCollator(size_s, rate, WaveformAugmentation(), 1, seed=0)(
         [{**rows([CONTENT])[0], "recording_id": recording_id}]

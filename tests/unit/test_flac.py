@@ -78,7 +78,7 @@ def decoded(content: bytes, start: int, stop: int) -> np.ndarray:
     st.integers(0, 99),
     st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_every_window_is_what_libsndfile_reads(kind, subtype, channels, level, n, seed, shares):
     content = encoded(sound(kind, n, channels, seed), subtype, level)
     start, stop = sorted(round(share * n) for share in shares)

@@ -133,7 +133,7 @@ def recordings(animals):
     return {rate: [one for one in waveforms if len(one) >= 400] for rate, waveforms in heard.items()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data(), st.sampled_from([8_000, 16_000, 44_100]), st.integers(1, 500))
 def test_ast_frontend_equals_the_extractor_on_any_cut_of_real_recordings(recordings, data, rate, max_length):
     frame = 400  # samples, at any rate
@@ -163,7 +163,7 @@ def check_row(found, extractor, frontend, waveform):
         assert (whole[len(values[0]) :] == 0).all() or frontend.layout.name == "input_values"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(560, 40_000), min_size=1, max_size=4),
     st.sampled_from([(16_000, 80, 2, 0.0), (8_000, 40, 2, 1.0), (22_050, 80, 3, 0.0)]),
@@ -183,7 +183,7 @@ def test_wav2vec2_bert_frontend_equals_the_extractor_for_any_length_and_rate(len
         assert not found["attention_mask"][i, n:].any()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.integers(1, 60_000), min_size=1, max_size=3),
     st.sampled_from([(16_000, 80, 160, 400, 3), (8_000, 64, 80, 256, 2), (22_050, 128, 220, 512, 1)]),
@@ -199,7 +199,7 @@ def test_whisper_frontend_equals_the_extractor_for_any_length_and_rate(lengths, 
         torch.testing.assert_close(found["input_features"][i], expected["input_features"][0], atol=1e-4, rtol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(400, 60_000), min_size=1, max_size=4), st.sampled_from([8_000, 16_000, 22_050, 48_000]),
     st.integers(1, 400), st.sampled_from([16, 64, 128]),

@@ -3,9 +3,12 @@
 import gzip
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 
+from hf_inatsounds.annotation_json import MAX_JSON_BYTES, MAX_VALUES
 from hf_inatsounds.annotations import read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.errors import AnnotationError, InatSoundsError
@@ -111,3 +114,54 @@ def test_no_mutation_brings_out_anything_but_our_errors(tmp_path):
             outcomes.add(str(error).split(":")[0] if "train.json" in str(error) else f"nameless: {error}")
     assert len(outcomes) > 3
     assert not [outcome for outcome in outcomes if outcome.startswith("nameless")]
+
+
+BOMB = """
+import resource, sys
+from hf_inatsounds.annotations import read_annotations
+from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.errors import AnnotationError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for folder in sys.argv[1:]:
+    try:
+        read_annotations(Source(folder), "train")
+    except AnnotationError as error:
+        print(str(error).split(":")[0], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, sep="|")
+"""
+
+
+def test_json_of_millions_of_objects_is_refused_before_they_are_made(tmp_path):
+    """260 kB of gzip took 5.8 GB: of "[]," every three bytes become 64 of an object and its place in a list."""
+    bombs = {
+        "packed": b'{"audio": [' + b"[]," * 80_000_000 + b"[]]}",
+        "lists": b'{"audio": [' + b"[]," * 5_000_000 + b"[]]}",
+        "objects": b'{"audio": [' + b'{"a":1},' * 5_000_000 + b"{}]}",
+        "numbers": b'{"audio": [' + b"1," * 17_000_000 + b"1]}",
+        "nested": b'{"a":[' * 5_000_000,
+    }
+    for name, content in bombs.items():
+        (tmp_path / name).mkdir()
+        if name == "packed":
+            pack(tmp_path / name / "train.json.tar.gz", {"train.json": content})
+            assert (tmp_path / name / "train.json.tar.gz").stat().st_size < 3_000_000
+        else:
+            (tmp_path / name / "train.json").write_bytes(content)
+    command = [sys.executable, "-c", BOMB, *(str(tmp_path / name) for name in bombs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    assert len(lines) == len(bombs)
+    assert {what for what, _ in lines} == {"archive swells like a bomb", "annotations too large"}
+    assert max(int(megabytes) for _, megabytes in lines) < 400
+
+
+def test_an_object_of_very_many_keys_one_twice_is_refused_soon(tmp_path):
+    keys = ",".join(f'"{i}":1' for i in range(200_000))
+    with pytest.raises(AnnotationError, match=r"key given twice: .*found '199999'"):
+        read(tmp_path, "{" + keys + ',"199999":1}')
+
+
+def test_a_document_of_the_official_size_is_far_from_the_limits():
+    one = len(document("train")[0]["audio"])
+    values = GOOD.count(",") + GOOD.count("{") + GOOD.count("[")
+    assert values / one * 137_012 * 4 < MAX_VALUES
+    assert len(GOOD) / one * 137_012 * 2 < MAX_JSON_BYTES

@@ -75,7 +75,7 @@ def test_as_wav_no_byte_changes():
     assert encode(b"no recording", "wav").kept == "unreadable"  # counted all the same
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     contents=st.lists(st.binary(max_size=30), min_size=1, max_size=5),
     cut=st.integers(0, 200),

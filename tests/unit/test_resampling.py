@@ -47,7 +47,7 @@ def test_away_from_the_edges_it_is_soxrs_to_one_in_a_thousand(rate_in, rate_out)
 
 
 @given(st.integers(0, 5_000), st.integers(0, 5_000), st.sampled_from(PAIRS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_lengths_are_rounded_and_silence_follows(length, padding, pair):
     made, new = Resample(*pair)(torch.ones(1, length + padding), torch.tensor([length]))
     assert made.shape[1] == resampled_length(length + padding, *pair)

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_inatsounds.archives import decompress
@@ -87,7 +87,6 @@ def test_a_window_opens_beside_its_archive_only():
 
 
 @given(st.lists(st.integers(1, 9), max_size=200), st.integers(0, 2**62), st.integers(1, 80))
-@settings(deadline=None)
 def test_a_mixed_order_has_everything_once_and_blocks_in_order(sizes, seed, open_blocks):
     order = list(mixed_order(sizes, seed, open_blocks))
     assert sorted(order) == [(block, k) for block, size in enumerate(sizes) for k in range(size)]

@@ -1,0 +1,100 @@
+"""A model that several processes train: what DDP has to be told of it, and batch norms over all processes' examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.finetuning import body_layers
+
+LAYER_DROPS = ("layerdrop", "encoder_layerdrop")
+"""Keys of a config that say how often a layer is skipped in training."""
+
+
+def skips_layers(model: Any) -> bool:
+    """Whether a step can leave trained parameters out, other ones on other processes.
+
+    Each process draws its own layers to skip, as it draws its own dropout. DDP then has to look for parameters that
+    have no gradient (``find_unused_parameters``), and counts theirs as 0 in the mean over the processes.
+
+    Args:
+        model: a transformers classifier, frozen as it will be trained.
+    """
+    if not any(getattr(model.config, key, 0.0) for key in LAYER_DROPS):
+        return False
+    try:
+        layers = body_layers(model)
+    except RecipeError:
+        return False
+    return any(weights.requires_grad for weights in layers.parameters())
+
+
+def share_batch_norms(model: nn.Module) -> int:
+    """Let each batch norm that is trained take its statistics from the examples of all processes; returns how many."""
+    shared = 0
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d and any(weights.requires_grad for weights in module.parameters()):
+            module.__class__ = SharedBatchNorm2d  # in place: its weights, hooks and what is frozen of it stay
+            shared += 1
+    return shared
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes: what each one's loss takes from it, its gradient gives to all."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        summed = values.clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        summed = gradients[0].clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """A batch norm whose mean and variance are those of all processes' examples; weights and buffers have their names.
+
+    With n_p values a channel, mean m_p and sum of squares around it s_p in process p, ``m = Σ n_p m_p / Σ n_p`` and
+    ``v = Σ (s_p + n_p (m_p - m)²) / Σ n_p``, which loses no digits where m is large. torch's SyncBatchNorm is for GPUs
+    alone.
+    """
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Normalised values (B, C, H, W); all processes together, in training."""
+        if not self.training or not torch.distributed.is_initialized():
+            return super().forward(values)
+        with torch.autocast(values.device.type, enabled=False):
+            return self._normalised(values.float()).to(values.dtype)
+
+    def _normalised(self, values: torch.Tensor) -> torch.Tensor:
+        number, process = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
+        n_values = values.new_full((1,), values.numel() / values.shape[1])
+        own = torch.cat([n_values, mean, variance * n_values])
+        rows = torch.zeros(number, len(own), device=own.device, dtype=own.dtype)
+        rows = rows.index_copy(0, torch.tensor([process], device=own.device), own[None])
+        rows = _Sum.apply(rows)  # type: ignore[no-untyped-call]  # torch has not typed it
+        counts, means, squares = rows[:, :1], rows[:, 1 : 1 + len(mean)], rows[:, 1 + len(mean) :]
+        total = counts.sum()
+        mean = (counts * means).sum(0) / total
+        variance = (squares + counts * (means - mean).square()).sum(0) / total
+        self._remember(mean.detach(), variance.detach(), float(total))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+
+    @torch.no_grad()
+    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, total: float) -> None:
+        """The running statistics' step, as torch's batch norm makes it."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * (total / max(total - 1.0, 1.0)), share)
