@@ -11,7 +11,15 @@ from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import write_text
 from hf_inatsounds.identity import checkpoint_digest
 from hf_inatsounds.progress import note
-from hf_inatsounds.reports import interval_text, markdown_table, metric_rows, number_text, signed, summarise
+from hf_inatsounds.reports import (
+    identical_line,
+    interval_text,
+    markdown_table,
+    metric_rows,
+    number_text,
+    signed,
+    summarise,
+)
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
 CARD_FILE = "README.md"
@@ -28,6 +36,12 @@ _FAMILIES = {
     "EfficientNetForImageClassification": "An EfficientNet on spectrogram images",
     "MobileNetV2ForImageClassification": "A MobileNet-V2 on spectrogram images",
 }
+OF_IMAGES = "ForImageClassification"
+"""Ending of the architectures that see an image of the sound.
+
+Their pipeline is transformers' "image-classification": the one that loads them (audio-classification refuses an image
+model), and takes the spectrogram as an image. What they are for stands among the tags.
+"""
 _INDEXED = {
     "map": ("mean_average_precision", "mAP"),
     "f1_max": ("f1_max", "F1-max"),
@@ -130,6 +144,7 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
     return environment.from_string(template).render(
         metadata=metadata(evaluations),
         model=first["model"],
+        is_image=first["model"]["architecture"].endswith(OF_IMAGES),
         dataset=first["dataset"],
         window=first["window"],
         training=training,
@@ -166,13 +181,20 @@ def metadata(evaluations: list[dict[str, Any]]) -> str:
         for key, (kind, label) in _INDEXED.items()
         if one["metrics"]["mean"][key] is not None
     ]
+    is_image = evaluations[0]["model"]["architecture"].endswith(OF_IMAGES)
     card = ModelCardData(
         library_name="transformers",
-        pipeline_tag="audio-classification",
+        pipeline_tag="image-classification" if is_image else "audio-classification",
         license="other",
         license_name="inatsounds-non-commercial",
         license_link="https://github.com/visipedia/inat_sounds",
-        tags=["bioacoustics", "biodiversity", "inatsounds", evaluations[0]["model"]["objective"]],
+        tags=[
+            *(["audio-classification"] if is_image else []),
+            "bioacoustics",
+            "biodiversity",
+            "inatsounds",
+            evaluations[0]["model"]["objective"],
+        ],
         model_name=name,
         eval_results=results,
     )
@@ -185,6 +207,7 @@ def _shown(results: dict[str, Any]) -> dict[str, Any]:
         "dataset": dataset,
         "table": markdown_table(metric_rows(results["metrics"], results.get("intervals"))),
         "defects_line": summarise(results["defects"]),
+        "identical_line": identical_line(results),
         "intervals": results.get("intervals"),
         "prior": _prior_sentence(results),
         "sentence": (

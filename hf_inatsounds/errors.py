@@ -111,6 +111,12 @@ class RecipeError(InatSoundsError):
     """A recipe with an unknown key, a wrong value or a contradiction."""
 
 
+class FlagError(RecipeError):
+    """A flag that no recipe could have as a key: wrong arguments, refused before anything is read."""
+
+    exit_code = 2
+
+
 class CheckpointError(InatSoundsError):
     """A checkpoint that is missing, incomplete or not usable for the job."""
 

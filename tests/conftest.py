@@ -14,7 +14,7 @@ import shutil  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-settings.register_profile("untimed")  # no test depends on how busy the machine is
+settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
 settings.load_profile("untimed")
 
 SHARED = Path(os.environ.get("INATSOUNDS_SHARED") or Path(__file__).resolve().parents[2] / "shared")

@@ -23,6 +23,7 @@ COMMANDS = {
     "benchmark": "judge a model on a downstream suite: zero-shot, probes, fine-tuning",
     "compare": "runs side by side, with intervals of their differences",
     "geo-prior": "fit a range prior from the places of recordings",
+    "push": "push a finished run to the Hub, with its card",
     "card": "render the model card from results.json",
     "predict": "species in recordings of any length",
     "embed": "embeddings of recordings, window by window, as Parquet",

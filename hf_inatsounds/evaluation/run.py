@@ -14,6 +14,7 @@ import numpy as np
 
 from hf_inatsounds.defects import DefectLog
 from hf_inatsounds.devices import device_name, dtype_name
+from hf_inatsounds.digests import count_identical, read_digests
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
@@ -28,6 +29,7 @@ from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import note, track
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.scoring.folder import WORK, Blocks, block_size, finished
+from hf_inatsounds.scoring.scores import SCORES_MANIFEST
 from hf_inatsounds.windows import WindowSpec
 
 RESULTS_FILE = "results.json"
@@ -95,8 +97,10 @@ def score_split(
 
     Raises:
         CheckpointError: if the checkpoint's classes are not the dataset's.
+        InatSoundsError: if the window is longer than the model's input.
     """
     fit_classes(classifier, info.label_space, info.present.tolist())
+    classifier.frontend.check_window(window)
     mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
     total = len(range(part[0], len(info.labels), part[1]))
     if not total:
@@ -163,6 +167,7 @@ def evaluate(
     Raises:
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
     """
+    classifier.frontend.check_window(window)
     classes = scored_classes(info, scored)
     fit_classes(classifier, info.label_space, classes.tolist())
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
@@ -215,6 +220,7 @@ def evaluate(
         "metrics": metrics,
         **measured,
         "defects": defects,
+        "byte_identical": _byte_identical(out, Path(checkpoint)),
         "environment": environment(),
     }
     if geo and prior is not None:
@@ -265,6 +271,21 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
         "classes": len(info.label_space),
         "evaluated_classes": len(info.label_space.evaluated),
         "present_classes": len(info.present),
+    }
+
+
+def _byte_identical(out: Path, checkpoint: Path) -> dict[str, int] | None:
+    """Evaluated recordings whose bytes were trained on too; None where either's digests are not known."""
+    scored, run = read_record(out / SCORES_MANIFEST), read_record(checkpoint / TRAIN_FILE)
+    evaluated = read_digests(out, scored.get("digests_sha256"))
+    trained = read_digests(checkpoint, run.get("digests_sha256"))
+    if evaluated is None or trained is None:
+        return None
+    return {
+        "recordings": count_identical(evaluated, trained),
+        "of": scored["recordings"],
+        "training_recordings_known": len(trained),
+        "training_recordings": run["recordings"],
     }
 
 

@@ -10,6 +10,7 @@ from hf_inatsounds.reports.tables import (
     AGGREGATIONS,
     METRIC_NAMES,
     comparison_text,
+    identical_line,
     interval_text,
     metric_rows,
     number_text,
@@ -66,6 +67,7 @@ def write_report(folder: str | Path, results: dict[str, Any], scores: FileScores
         classes=classes,
         without_place=without,
         defects_line=summarise(results["defects"]),
+        identical_line=identical_line(results),
         terms=TERMS,
     )
     write_text(folder / REPORT_FILE, page)

@@ -87,7 +87,7 @@ def results_text(results: dict[str, Any]) -> str:
         f"{window['stride_s']:g} s, {dataset['present_classes']} of {dataset['classes']} classes present"
     )
     parts = [head, text_table(metric_rows(results["metrics"], results.get("intervals"))), *_interval_lines(results)]
-    return "\n\n".join([*parts, *_geo_lines(results), summarise(results["defects"])])
+    return "\n\n".join([*parts, *_geo_lines(results), summarise(results["defects"]), identical_line(results)])
 
 
 def _interval_lines(results: dict[str, Any]) -> list[str]:
@@ -170,6 +170,26 @@ def summarise(report: dict[str, Any]) -> str:
     """
     counts = [f"{len(rows)} {kind}" for kind, rows in report["defects"].items()]
     return ", ".join([f"{report['recordings']} recordings", *(counts or ["no defects"])])
+
+
+def identical_line(results: dict[str, Any]) -> str:
+    """How many evaluated recordings were trained on too, byte for byte.
+
+    >>> counts = {"recordings": 6, "of": 76, "training_recordings_known": 278, "training_recordings": 278}
+    >>> identical_line({"byte_identical": counts})
+    '6 of 76 evaluated recordings are byte-identical to a training recording'
+    """
+    counts = results.get("byte_identical")
+    if counts is None:
+        return (
+            "how many evaluated recordings are byte-identical to a training recording is unknown: "
+            "the training recordings' digests are not beside the checkpoint"
+        )
+    known, trained = counts["training_recordings_known"], counts["training_recordings"]
+    line = (
+        f"{counts['recordings']:,} of {counts['of']:,} evaluated recordings are byte-identical to a training recording"
+    )
+    return line if known >= trained else f"{line} ({known:,} of {trained:,} training recordings were read and compared)"
 
 
 def defect_lines(report: dict[str, Any], most: int = 50) -> list[str]:

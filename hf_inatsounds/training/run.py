@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedError
 from hf_inatsounds.evaluation import environment
 from hf_inatsounds.files import defined
@@ -21,10 +22,11 @@ from hf_inatsounds.training.checkpoints import Position, last_checkpoint
 from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.failures import failures_named, refusals_named
 from hf_inatsounds.training.interruption import Interruption, Stop
+from hf_inatsounds.training.learning import start_of
 from hf_inatsounds.training.ownership import Resume, RunFolder, Start, plan_start
 from hf_inatsounds.training.precision import precision_name
 from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
-from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
+from hf_inatsounds.training.setup import Setup, set_up, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 
@@ -94,6 +96,7 @@ def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: 
         run["seconds"] = round(time.monotonic() - began, 1)
         if main:
             check_folder()
+            run["digests_sha256"] = write_digests(out, trainer.defects)
             run = write_end(out, trainer.whole, run, trainer.state.log_history)
         setup.state.wait("the first process to write the run")
     return {**defined(run), "main_process": main}

@@ -67,7 +67,8 @@ class CropTrainer(ResumableTrainer):
         validate: Callable[[], dict[str, float]],
         processes: Launched,
     ) -> None:
-        sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": True})
+        sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum})
+        sgd[1]["nesterov"] = recipe.momentum > 0  # which torch asks for
         super().__init__(
             model=classifier.model,
             args=arguments,

@@ -37,6 +37,7 @@ def recordings_by_step(folder):
     return {step: sorted(ids) for step, ids in found.items()}
 
 
+@pytest.mark.timeout(1800)  # 25 s on a quiet machine, many times that on a busy one
 def test_a_run_of_two_processes_goes_on_in_one_two_and_four(tiny, tmp_path):
     """One rank of two is told to end at step 38: both save; whoever goes on takes the recordings that are left."""
     begun = written(tmp_path, "begun", tiny, batch_size=2, epochs=16)
@@ -76,10 +77,11 @@ def test_a_run_of_two_processes_goes_on_in_one_two_and_four(tiny, tmp_path):
         assert len(rates) == STEPS - 39
 
 
+@pytest.mark.timeout(1800)
 def test_a_kill_between_any_two_changes_of_files_loses_nothing(tiny, tmp_path):
     """With dropout, averaged weights, validations and an early stop: the very weights, history and choice."""
     settings = {
-        "batch_size": 4, "epochs": 6, "save_every_steps": 2, "config": {"num_hidden_layers": 1, "hidden_size": 16,
+        "batch_size": 4, "epochs": 4, "save_every_steps": 2, "config": {"num_hidden_layers": 1, "hidden_size": 16,
         "num_attention_heads": 2, "intermediate_size": 16}, "ema_decay": 0.9, "validation_split": "validation",
         "patience": 2, "learning_rate": 1e-4,
     }  # fmt: skip
@@ -91,7 +93,7 @@ def test_a_kill_between_any_two_changes_of_files_loses_nothing(tiny, tmp_path):
         return {"arguments": [recipe, "--out", out, "--resume", "auto", "--quiet"], **killed}
 
     generator = random.Random(5)
-    places = [0.001, *sorted(generator.uniform(0, 0.9) for _ in range(6)), 0.92, 0.96, 1.0]
+    places = [0.001, *sorted(generator.uniform(0, 0.9) for _ in range(4)), 0.95, 1.0]
     pairs = [(job(f"at-{place}", place), job(f"at-{place}")) for place in places]
     whole, *done = run_jobs([job("whole", 0), *itertools.chain.from_iterable(pairs)])
     assert whole["codes"] == [0], whole["said"]

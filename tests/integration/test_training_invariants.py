@@ -15,8 +15,8 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.training.arguments import recipe_yaml
+from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.run import train
-from hf_inatsounds.training.setup import dry_run
 from hf_inatsounds.training.trainer import CropTrainer
 from tests.helpers.training import equal, small_recipe, weights
 

@@ -51,7 +51,9 @@ def test_the_card_tells_how_this_kind_of_model_is_called():
     image = copy.deepcopy(RESULTS)
     image["model"]["architecture"] = "ResNetForImageClassification"
     card = render_card([image])
-    assert "pipeline(" not in card  # it takes images, not recordings
+    assert 'pipeline("audio-classification"' not in card  # it takes images, not recordings
+    assert "pipeline_tag: image-classification" in card
+    assert 'pipeline("image-classification", model="ast-tiny")' in card
     assert 'load_classifier("ast-tiny")' in card
     assert "A ResNet on spectrogram images that names" in card
 
