@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "hf_inatsounds"
 
 # what stands further down may import what stands further up, never the other way
 ORDER = (
-    "errors", "files", "progress", "schema", "labels", "archives", "annotation_json", "annotations", "summary",
+    "errors", "files", "fingerprints", "progress", "schema", "labels", "archives", "annotation_json", "annotations", "summary",
     "decoding", "ordering", "recordings", "indexed", "builder", "wav", "flac", "encoded", "audio", "resampling",
     "defects", "verification", "publishing", "windows", "objectives", "frontends", "augmentation", "presets",
     "input_length", "checkpoints", "finetuning", "heads", "models", "metrics", "evaluate_modules", "geo", "scoring",
