@@ -9,7 +9,17 @@ from typing import Any
 
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import write_text
-from hf_inatsounds.reports import interval_text, markdown_table, metric_rows, signed, summarise
+from hf_inatsounds.identity import checkpoint_digest
+from hf_inatsounds.progress import note
+from hf_inatsounds.reports import (
+    identical_line,
+    interval_text,
+    markdown_table,
+    metric_rows,
+    number_text,
+    signed,
+    summarise,
+)
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
 CARD_FILE = "README.md"
@@ -26,6 +36,12 @@ _FAMILIES = {
     "EfficientNetForImageClassification": "An EfficientNet on spectrogram images",
     "MobileNetV2ForImageClassification": "A MobileNet-V2 on spectrogram images",
 }
+OF_IMAGES = "ForImageClassification"
+"""Ending of the architectures that see an image of the sound.
+
+Their pipeline is transformers' "image-classification": the one that loads them (audio-classification refuses an image
+model), and takes the spectrogram as an image. What they are for stands among the tags.
+"""
 _INDEXED = {
     "map": ("mean_average_precision", "mAP"),
     "f1_max": ("f1_max", "F1-max"),
@@ -39,28 +55,60 @@ _INDEXED = {
 def read_results(run_dir: str | Path) -> list[dict[str, Any]]:
     """All ``results.json`` of a run's evaluations: its own, and those of folders in it; test before validation.
 
+    Only those of the very model that lies there count: one that was copied in, or is older than the weights, is named
+    on stderr and left out.
+
     Raises:
         ScoresError: if there is none, or one is malformed.
     """
     run_dir = Path(run_dir)
-    paths = [path for path in (run_dir / "results.json", *sorted(run_dir.glob("*/results.json"))) if path.exists()]
-    found = []
-    for path in paths:
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-            if "suite" in results:  # a benchmark's, which stands in the run folder too
-                continue
+    own, foreign = results_of(run_dir)
+    for path in foreign:
+        note(f"left out, since it is of another model than the one in {run_dir}: {path}")
+    if not own:
+        raise ScoresError(
+            "no results", where=run_dir,
+            found=f"results of another model in {foreign[0].parent}" if foreign else "no results.json of an evaluation",
+            expected="an evaluated run", fix=f"Run: hf-inatsounds evaluate {run_dir} --source SOURCE --split test",
+        )  # fmt: skip
+    return sorted(own.values(), key=lambda results: ("test", "validation", "train").index(results["dataset"]["split"]))
+
+
+def results_of(run_dir: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
+    """Evaluations in a run folder: those of the model that lies there by path, and the paths of others.
+
+    In a folder without a model all have to be of one.
+
+    Raises:
+        ScoresError: if one is malformed, or a folder without a model holds evaluations of several.
+    """
+    found = {}
+    for path in (run_dir / "results.json", *sorted(run_dir.glob("*/results.json"))):
+        if path.exists():
+            results = _read(path)
+            if "suite" not in results:  # a benchmark's, which stands in the run folder too
+                found[path] = results
+    digests = {path: results["model"].get("checkpoint_sha256") for path, results in found.items()}
+    model = checkpoint_digest(run_dir)
+    if model is None and len(set(digests.values())) > 1:
+        raise ScoresError(
+            "evaluations of several models", where=run_dir, found=", ".join(str(path) for path in found),
+            expected="one model's, or the model beside them",
+        )  # fmt: skip
+    own = {path: results for path, results in found.items() if model is None or digests[path] == model}
+    return own, [path for path in found if path not in own]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "suite" not in results:
             for key in ("model", "dataset", "window", "windows", "metrics", "defects", "environment"):
                 results[key]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ScoresError("malformed results", where=path, found=error, expected="what evaluate wrote") from error
-        found.append(results)
-    if not found:
-        raise ScoresError(
-            "no results", where=run_dir, found="no results.json of an evaluation", expected="an evaluated run",
-            fix=f"Run: hf-inatsounds evaluate {run_dir} --source SOURCE --split test",
-        )  # fmt: skip
-    return sorted(found, key=lambda results: ("test", "validation", "train").index(results["dataset"]["split"]))
+            results["model"].get("checkpoint_sha256")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ScoresError("malformed results", where=path, found=error, expected="what evaluate wrote") from error
+    return results
 
 
 def write_card(run_dir: str | Path, *, model_id: str | None = None) -> Path:
@@ -96,6 +144,7 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
     return environment.from_string(template).render(
         metadata=metadata(evaluations),
         model=first["model"],
+        is_image=first["model"]["architecture"].endswith(OF_IMAGES),
         dataset=first["dataset"],
         window=first["window"],
         training=training,
@@ -130,14 +179,22 @@ def metadata(evaluations: list[dict[str, Any]]) -> str:
         )
         for one in evaluations
         for key, (kind, label) in _INDEXED.items()
+        if one["metrics"]["mean"][key] is not None
     ]
+    is_image = evaluations[0]["model"]["architecture"].endswith(OF_IMAGES)
     card = ModelCardData(
         library_name="transformers",
-        pipeline_tag="audio-classification",
+        pipeline_tag="image-classification" if is_image else "audio-classification",
         license="other",
         license_name="inatsounds-non-commercial",
         license_link="https://github.com/visipedia/inat_sounds",
-        tags=["bioacoustics", "biodiversity", "inatsounds", evaluations[0]["model"]["objective"]],
+        tags=[
+            *(["audio-classification"] if is_image else []),
+            "bioacoustics",
+            "biodiversity",
+            "inatsounds",
+            evaluations[0]["model"]["objective"],
+        ],
         model_name=name,
         eval_results=results,
     )
@@ -150,6 +207,7 @@ def _shown(results: dict[str, Any]) -> dict[str, Any]:
         "dataset": dataset,
         "table": markdown_table(metric_rows(results["metrics"], results.get("intervals"))),
         "defects_line": summarise(results["defects"]),
+        "identical_line": identical_line(results),
         "intervals": results.get("intervals"),
         "prior": _prior_sentence(results),
         "sentence": (
@@ -168,7 +226,7 @@ def _prior_sentence(results: dict[str, Any]) -> str:
     gap, counts = geo["difference"]["map"], geo["recordings"]
     return (
         f"With the recording's place and the range prior `{geo['name']}` ({geo['mode']}) mAP is "
-        f"{geo['metrics']['map']:.3f}: {signed(gap['value'])}, interval of the paired difference "
+        f"{number_text(geo['metrics']['map'])}: {signed(gap['value'])}, interval of the paired difference "
         f"{interval_text(gap['interval'], sign=True)}; {counts['without_place']:,} recordings have no place."
     )
 

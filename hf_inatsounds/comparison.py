@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from hf_inatsounds.errors import ScoresError
-from hf_inatsounds.evaluation.measures import Bootstrap, differences, flat, metrics_of
+from hf_inatsounds.evaluation.measures import Bootstrap, differences, finite, flat, metrics_of, pair
+from hf_inatsounds.files import defined
+from hf_inatsounds.identity import checkpoint_digest, read_record
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.metrics import average_precision, centred_interval
 from hf_inatsounds.scoring import SCORES_MANIFEST, FileScores
@@ -51,12 +53,15 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
         (``name``, ``folder``, ``metrics``, ``intervals``) and ``differences`` of each further run from the first.
 
     Raises:
-        ScoresError: if there are less than two, one has no scores, or they are of different recordings or classes.
+        ScoresError: if there are less than two, one has no scores or another model's, or they are of different
+            recordings or classes.
     """
     how = how or Bootstrap()
     if len(runs) < 2:
         raise ScoresError("nothing to compare", where="runs", found=len(runs), expected="at least two")
     folders = [evaluation_folder(run, split) for run in runs]
+    for folder in folders:
+        _check_own(folder)
     names = _names(folders)
     space = _label_space(folders[0])
     loaded = [FileScores.load(folder, ["mean"]) for folder in folders]
@@ -66,7 +71,7 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
     metrics = [metrics_of(scores, space, windows=False)["mean"] for scores in loaded]
     about = json.loads((folders[0] / SCORES_MANIFEST).read_text(encoding="utf-8"))
     precision = [average_precision(s.mean, s.columns[:, None] == np.arange(len(s.classes))) for s in loaded]
-    return {
+    return defined({
         "recordings": len(loaded[0].recording_id),
         "present_classes": len(np.unique(loaded[0].label)),
         "dataset": about.get("dataset", "a dataset"),
@@ -74,7 +79,7 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
         "level": how.level, "resamples": how.resamples, "seed": how.seed,
         "runs": [
             {"name": name, "folder": str(folder), "metrics": found,
-             "intervals": {key: list(value) for key, value in one.intervals(flat(found), how.level).items()}}
+             "intervals": finite(one.intervals(flat(found), how.level))}
             for name, folder, found, one in zip(names, folders, metrics, replicates, strict=True)
         ],
         "differences": [
@@ -84,7 +89,7 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
                                  replicates[i].average_precision - replicates[0].average_precision, how.level)}
             for i in range(1, len(folders))
         ],
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -95,6 +100,21 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _label_space(folder: Path) -> LabelSpace:
     return LabelSpace.load(folder)
+
+
+def _check_own(folder: Path) -> None:
+    """An evaluation within a model's folder is of that model: a run is compared by nobody else's scores.
+
+    Raises:
+        ScoresError: if it is another one's.
+    """
+    for model in (folder, folder.resolve().parent):
+        digest = checkpoint_digest(model)
+        if digest is not None and read_record(folder / SCORES_MANIFEST).get("checkpoint_sha256") != digest:
+            raise ScoresError(
+                "scores of another model than the one they lie with", where=folder, found=f"weights in {model}",
+                fix=f"Run: hf-inatsounds evaluate {model} --source SOURCE, or move the scores out of there.",
+            )  # fmt: skip
 
 
 def _check_same(first: Path, a: FileScores, space: LabelSpace, other: Path, b: FileScores) -> None:
@@ -117,11 +137,11 @@ def _changed(
 ) -> list[dict[str, Any]]:
     """The classes whose average precision differs most, each with the interval of the paired difference."""
     items = np.bincount(scores.columns, minlength=len(scores.classes))
-    gap = np.nan_to_num(np.abs(second - first))
+    gap = np.nan_to_num(np.abs(second - first))  # of a class without a value in one of them: none
     order = [i for i in np.argsort(-gap, kind="stable")[:MOST] if gap[i] > 0]
     return [
         {"species": space.taxa[scores.classes[i]].species, "supercategory": space.taxa[scores.classes[i]].supercategory,
          "recordings": int(items[i]), "first": float(first[i]), "second": float(second[i]),
-         "interval": list(centred_interval(gaps[i], float(second[i] - first[i]), level, within=(-1.0, 1.0)))}
+         "interval": pair(centred_interval(gaps[i], float(second[i] - first[i]), level, within=(-1.0, 1.0)))}
         for i in order
     ]  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from typing import ClassVar
 
 
 class InatSoundsError(Exception):
-    """Root of this package's errors; the command line prints it as one line and exits with 1.
+    """Root of this package's errors; the command line prints it as one line and exits with ``exit_code``.
 
     Args:
         what: what is wrong, in a few words.
@@ -19,6 +20,8 @@ class InatSoundsError(Exception):
     >>> print(InatSoundsError("unknown split", where="split", found="'dev'", expected="train, validation, test"))
     unknown split: split: found 'dev'; expected train, validation, test
     """
+
+    exit_code: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -108,6 +111,12 @@ class RecipeError(InatSoundsError):
     """A recipe with an unknown key, a wrong value or a contradiction."""
 
 
+class FlagError(RecipeError):
+    """A flag that no recipe could have as a key: wrong arguments, refused before anything is read."""
+
+    exit_code = 2
+
+
 class CheckpointError(InatSoundsError):
     """A checkpoint that is missing, incomplete or not usable for the job."""
 
@@ -122,6 +131,18 @@ class PublishError(InatSoundsError):
 
 class TrainingError(InatSoundsError):
     """A run that cannot go on: a loss that is no number, a full disk, a worker that was killed."""
+
+
+class StoppedError(TrainingError):
+    """A run that SIGTERM told to end, by a scheduler as a rule; the exit code is a shell's for that signal."""
+
+    exit_code = 143
+
+
+class InterruptedRunError(StoppedError):
+    """A run that SIGINT told to end, by Ctrl-C as a rule."""
+
+    exit_code = 130
 
 
 class SuiteError(InatSoundsError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,5 +42,23 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all; NaN is refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``value`` as indented JSON, whole or not at all; a number that is undefined becomes null."""
+    write_text(path, json.dumps(defined(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def defined(value: Any) -> Any:
+    """``value`` as JSON can hold it: numbers that are undefined (NaN) or infinite are None, at any depth.
+
+    Every document of numbers passes through here, in a file or on stdout, so that a reader of one never meets the
+    ``NaN`` that Python writes and no JSON parser takes.
+
+    >>> defined({"map": 0.5, "roc_auc": float("nan"), "interval": (0.1, float("inf"))})
+    {'map': 0.5, 'roc_auc': None, 'interval': [0.1, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: defined(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [defined(one) for one in value]
+    return value

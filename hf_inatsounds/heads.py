@@ -90,6 +90,15 @@ def redraw_head(model: Any) -> None:
     model._init_weights(head)
 
 
+def start_head(model: nn.Module, logit: float | None) -> None:
+    """Begin a new head's biases at ``logit``; None leaves them as they are."""
+    if logit is None:
+        return
+    head = classification_head(model)
+    if isinstance(head, nn.Linear) and head.bias is not None:
+        nn.init.constant_(head.bias, logit)
+
+
 @torch.no_grad()
 def reorder_head(model: Any, columns: Sequence[int | None], names: Sequence[str]) -> None:
     """Give a classification head other classes: the ones it has in another order, or some of them.

@@ -62,8 +62,10 @@ def predict_file(
 
     Raises:
         AudioError: if the file is missing, empty or unreadable.
+        InatSoundsError: if the window is longer than the model's input.
     """
     window = window or WindowSpec(classifier.window.size_s, classifier.window.size_s, "start")
+    classifier.frontend.check_window(window)
     names = classifier.species
     space = classifier.label_space
     common = [taxon.common_name for taxon in space.taxa] if space is not None else [""] * len(names)

@@ -155,7 +155,8 @@ def _has_backend(kind: str) -> bool:
     """Whether torch has what joins processes on a kind of device."""
     if kind == "cuda":
         return distributed.is_nccl_available()
-    return kind == "cpu" or (kind == "xpu" and distributed.is_xccl_available())
+    has_xccl = getattr(distributed, "is_xccl_available", None)  # since torch 2.7
+    return kind == "cpu" or (kind == "xpu" and has_xccl is not None and has_xccl())
 
 
 def _is_gone(host: str, pid: int) -> bool:

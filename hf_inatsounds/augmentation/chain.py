@@ -121,7 +121,7 @@ def parse_chain(entries: Any, *, where: str = "waveform_augmentation") -> Augmen
         entry = {"name": entry} if isinstance(entry, str) else entry
         known = isinstance(entry, Mapping) and set(entry) <= {"name", "parameters"}
         parameters = (entry.get("parameters") or {}) if known and isinstance(entry.get("name"), str) else None
-        if not isinstance(parameters, Mapping):
+        if not isinstance(parameters, Mapping) or not all(isinstance(one, str) for one in parameters):
             raise RecipeError(
                 "not a transform", where=where, found=repr(entry), expected="a name, and parameters if it has any"
             )
@@ -165,8 +165,11 @@ def _near(name: str, known: Any) -> str:
 
 def _recordings(paths: Any, where: str) -> list[str]:
     """All recordings of files and folders, sorted: in which order a folder is listed depends on the machine."""
+    named = [paths] if isinstance(paths, str | Path) else paths
+    if not isinstance(named, list | tuple) or not all(isinstance(one, str | Path) for one in named):
+        raise RecipeError("not a folder", where=where, found=repr(paths), expected="a path, or a list of them")
     found: list[str] = []
-    for path in [paths] if isinstance(paths, (str, Path)) else list(paths):
+    for path in named:
         folder = Path(path)
         found += [str(folder)] if folder.is_file() else [str(one) for one in folder.rglob("*") if one.is_file()]
     chosen = sorted(path for path in found if Path(path).suffix.lower() in RECORDINGS)

@@ -23,6 +23,7 @@ COMMANDS = {
     "benchmark": "judge a model on a downstream suite: zero-shot, probes, fine-tuning",
     "compare": "runs side by side, with intervals of their differences",
     "geo-prior": "fit a range prior from the places of recordings",
+    "push": "push a finished run to the Hub, with its card",
     "card": "render the model card from results.json",
     "predict": "species in recordings of any length",
     "embed": "embeddings of recordings, window by window, as Parquet",
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="hf-inatsounds",
         description="The iNaturalist Sounds Dataset for Hugging Face: stream, fine-tune, evaluate, predict.",
-        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted, "
+        "143 told to end (SIGTERM).",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -72,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except InatSoundsError as error:
         if is_first_to_tell():
             print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
         return 0

@@ -10,11 +10,12 @@ from typing import Any
 
 from hf_inatsounds import progress
 from hf_inatsounds.errors import printable
+from hf_inatsounds.files import defined
 
 
 def show(value: Any, text: str, *, as_json: bool) -> None:
-    """Print ``value`` as one JSON document, or ``text`` for a person."""
-    print(_json_line(value) if as_json else printable(text, lines=True), flush=True)
+    """Print ``value`` as one JSON document, undefined numbers as null, or ``text`` for a person."""
+    print(_json_line(defined(value)) if as_json else printable(text, lines=True), flush=True)
 
 
 def _json_line(value: Any) -> str:

@@ -24,7 +24,7 @@ from hf_inatsounds.downstream.protocols import PROTOCOLS, RUN, FoldResult, Job, 
 from hf_inatsounds.downstream.references import references_of
 from hf_inatsounds.errors import CheckpointError, SuiteError
 from hf_inatsounds.evaluation import RESULTS_FILE, environment
-from hf_inatsounds.files import write_json
+from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.windows import chosen_window
@@ -109,8 +109,9 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
         "options": {key: value for key, value in asdict(options).items() if key != "cache"},
         "environment": environment(),
     }
-    write_json(out / RESULTS_FILE, results)
-    return results
+    found: dict[str, Any] = defined(results)
+    write_json(out / RESULTS_FILE, found)
+    return found
 
 
 def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None, str]:
@@ -125,6 +126,8 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
     )  # fmt: skip
     if options.window_s is not None or options.stride_s is not None:
         embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
+    if options.protocol != "fine-tune":  # training fits the input to the window
+        embedder.check_window(embedder.window)
     if options.protocol == "fine-tune" and options.random_init is not None:
         if embedder.classifier is None:
             raise CheckpointError("no classification head", where=model, expected="a classifier, to fine-tune it")
@@ -163,11 +166,12 @@ def _task(
 
 
 def _recipe(task: Task, embedder: Embedder | None, start: str, options: Options) -> Recipe:
-    return fine_tuning_recipe(
+    found = fine_tuning_recipe(
         start, task.policy.multilabel, recipe=options.recipe, window=None if embedder is None else embedder.window,
         parameters=0 if embedder is None else embedder.parameters, seed=options.seed,
         revision=options.revision or "", subfolder=options.subfolder or "",
     )  # fmt: skip
+    return found if options.device == "auto" else replace(found, device=options.device.partition(":")[0])
 
 
 def _crosswalk(task: Task, embedder: Embedder | None, options: Options) -> Crosswalk:

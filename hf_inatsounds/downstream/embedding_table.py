@@ -29,7 +29,9 @@ def embed_file(
 
     Raises:
         AudioError: if it is missing, empty or unreadable.
+        InatSoundsError: if the window is longer than the model's input.
     """
+    embedder.check_window(window)
     with Recording(file) as recording:
         rate = recording.info.sampling_rate
         spans = window.spans(recording.info.n_samples, rate)

@@ -174,7 +174,7 @@ def fine_tuned(job: Job, fold: Fold) -> FoldResult:
     train, test = job.task.indices(fold.train), job.task.indices(fold.test)
     if all(len(job.task.clips[i].labels) == 1 for i in train):
         run, about = fine_tune(job.task, fold, job.recipe, work, quiet=job.quiet)
-        embedder = load_embedder(str(run))
+        embedder = load_embedder(str(run), device=job.recipe.device)
     else:
         classifier, about = tune_multilabel(job.task, train, job.recipe, quiet=job.quiet)
         embedder = embedder_of(classifier, job.recipe.model)

@@ -32,7 +32,7 @@ def _task_lines(name: str, task: dict[str, Any]) -> Iterator[str]:
             yield f"  {one['shots']:>9}  {value:>10}  {sd:>8}"
     else:
         yield from _metric_lines(task["metrics"])
-        if task["interval"] is not None:
+        if task["interval"] is not None and None not in task["interval"]:
             low, high = task["interval"]
             yield f"  95 % interval of {headline}: {low:.3f} … {high:.3f} (bootstrap over recordings)"
         if len(folds) > 1:

@@ -122,7 +122,7 @@ def measures_of(scores: FileScores, label_space: LabelSpace, training: Array | N
             name: grouped["training_recordings"][name] for name in bin_names() if name in grouped["training_recordings"]
         }
     return {
-        "intervals": {**_about(how), "mean": _finite(replicates.intervals(flat(headline), how.level))},
+        "intervals": {**_about(how), "mean": finite(replicates.intervals(flat(headline), how.level))},
         "calibration": _calibration(scores, how.level),
         "classes": [
             {
@@ -133,7 +133,7 @@ def measures_of(scores: FileScores, label_space: LabelSpace, training: Array | N
                 "recordings": int(items[i]),
                 "training_recordings": None if training is None else int(training[c]),
                 **{name: _number(values[i]) for name, values in ranking._asdict().items()},
-                "interval": _pair(
+                "interval": pair(
                     centred_interval(replicates.average_precision[i], ranking.average_precision[i], how.level)
                 ),
             }
@@ -168,7 +168,7 @@ def geo_measures(
         "kind": type(prior).__name__, "mode": reweighting.mode, "threshold": reweighting.threshold,
         "weight": reweighting.weight, "recordings": counts, "unknown_classes": int((~known).sum()),
         "metrics": metrics,
-        "intervals": {**_about(how), "mean": _finite(after.intervals(flat(metrics), how.level))},
+        "intervals": {**_about(how), "mean": finite(after.intervals(flat(metrics), how.level))},
         "difference": differences(flat(without), flat(metrics), before, after, how.level),
     }  # fmt: skip
 
@@ -188,10 +188,16 @@ def differences(
         gaps = after.metrics[name] - before.metrics[name]
         found[name] = {
             "value": _number(value),
-            "interval": _pair(centred_interval(gaps, value, level, within=(-1.0, 1.0))),
-            "share_above_zero": float(((gaps > 0) + 0.5 * (gaps == 0)).mean()),
+            "interval": pair(centred_interval(gaps, value, level, within=(-1.0, 1.0))),
+            "share_above_zero": _share_above_zero(gaps),
         }
     return found
+
+
+def _share_above_zero(gaps: Array) -> float | None:
+    """Share of the resamples that have a difference, in which it is above 0; ties half."""
+    known = gaps[~np.isnan(gaps)]
+    return float(((known > 0) + 0.5 * (known == 0)).mean()) if len(known) else None
 
 
 def flat(metrics: dict[str, Any]) -> dict[str, float]:
@@ -220,7 +226,7 @@ def _calibration(scores: FileScores, level: float) -> dict[str, Any]:
         "bins": [
             {"from": _number(curve.edges[i]), "to": _number(curve.edges[i + 1]), "recordings": int(curve.items[i]),
              "confidence": _number(curve.confidence[i]), "accuracy": _number(curve.accuracy[i]),
-             "interval": _pair((float(low[i]), float(high[i])))}
+             "interval": pair((float(low[i]), float(high[i])))}
             for i in range(len(curve.items))
         ],
     }  # fmt: skip
@@ -230,11 +236,13 @@ def _about(how: Bootstrap) -> dict[str, Any]:
     return {"level": how.level, "resamples": how.resamples, "seed": how.seed, "by": "recording"}
 
 
-def _finite(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] | None]:
-    return {name: _pair(interval) for name, interval in intervals.items()}
+def finite(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float] | None]:
+    """Intervals as JSON has them."""
+    return {name: pair(interval) for name, interval in intervals.items()}
 
 
-def _pair(interval: tuple[float, float]) -> list[float] | None:
+def pair(interval: tuple[float, float]) -> list[float] | None:
+    """An interval as JSON has it; None where it is undefined."""
     return None if any(math.isnan(one) for one in interval) else list(interval)
 
 

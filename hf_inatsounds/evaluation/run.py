@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,19 +14,22 @@ import numpy as np
 
 from hf_inatsounds.defects import DefectLog
 from hf_inatsounds.devices import device_name, dtype_name
+from hf_inatsounds.digests import count_identical, read_digests
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
 from hf_inatsounds.evaluation.split import SplitInfo, training_counts
-from hf_inatsounds.files import write_json
+from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
+from hf_inatsounds.identity import checkpoint_digest, read_record
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.progress import note, track
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.scoring.folder import WORK, Blocks, block_size, finished
+from hf_inatsounds.scoring.scores import SCORES_MANIFEST
 from hf_inatsounds.windows import WindowSpec
 
 RESULTS_FILE = "results.json"
@@ -95,8 +97,10 @@ def score_split(
 
     Raises:
         CheckpointError: if the checkpoint's classes are not the dataset's.
+        InatSoundsError: if the window is longer than the model's input.
     """
     fit_classes(classifier, info.label_space, info.present.tolist())
+    classifier.frontend.check_window(window)
     mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
     total = len(range(part[0], len(info.labels), part[1]))
     if not total:
@@ -163,14 +167,18 @@ def evaluate(
     Raises:
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
     """
+    classifier.frontend.check_window(window)
     classes = scored_classes(info, scored)
     fit_classes(classifier, info.label_space, classes.tolist())
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
     window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
     computed = {"device": device_name(classifier.model.device), "dtype": dtype_name(classifier.dtype)}
-    facts = {"split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts,
-             **computed}  # fmt: skip
-    plan = plan_of(classifier, info, window, classes)
+    digest = checkpoint_digest(_folder(classifier, checkpoint))
+    facts = {
+        "split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts,
+        "checkpoint_sha256": digest, **computed,
+    }  # fmt: skip
+    plan = {**plan_of(classifier, info, window, classes), "checkpoint_sha256": digest}
     made = None if rescore else finished(out, plan)
     measures = launched is None or launched.is_main_process
     if made is not None:
@@ -202,7 +210,7 @@ def evaluate(
     scores = FileScores.load(out, ["mean"])
     measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
     results = {
-        "model": _model(classifier, checkpoint),
+        "model": _model(classifier, checkpoint, digest),
         "computed": computed,
         "dataset": _dataset(info, n_recordings),
         "window": window_facts,
@@ -212,12 +220,14 @@ def evaluate(
         "metrics": metrics,
         **measured,
         "defects": defects,
+        "byte_identical": _byte_identical(out, Path(checkpoint)),
         "environment": environment(),
     }
     if geo and prior is not None:
         how = Reweighting(geo.mode or prior.default_mode, geo.threshold, geo.weight)  # type: ignore[arg-type]  # ClassVar[str]
         found = geo_measures(scores, info.label_space, prior, how, bootstrap or Bootstrap())
         results["geo_prior"] = {"name": Path(geo.path).name, **found}
+    results = defined(results)
     write_json(out / RESULTS_FILE, results)
     return results
 
@@ -233,14 +243,20 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _model(classifier: Classifier, checkpoint: str) -> dict[str, Any]:
+def _folder(classifier: Classifier, checkpoint: str) -> Path:
+    """Where a classifier is from."""
+    return classifier.folder or Path(checkpoint)
+
+
+def _model(classifier: Classifier, checkpoint: str, digest: str | None) -> dict[str, Any]:
     return {
         "name": Path(checkpoint).resolve().name,
+        "checkpoint_sha256": digest,
         "architecture": type(classifier.model).__name__,
         "parameters": sum(weights.numel() for weights in classifier.model.parameters()),
         "objective": classifier.objective.name,
         "sampling_rate": classifier.sampling_rate,
-        "training": _training(classifier.folder or Path(checkpoint)),
+        "training": _training(_folder(classifier, checkpoint), digest),
     }
 
 
@@ -258,10 +274,25 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
     }
 
 
-def _training(checkpoint: Path) -> dict[str, Any] | None:
-    """What is quoted of a checkpoint's training; None for one from elsewhere."""
-    try:
-        run = json.loads((checkpoint / TRAIN_FILE).read_text(encoding="utf-8"))
-        return {key: run[key] for key in ("seed", "dataset", "epochs", "steps", "recordings", "best")}
-    except (OSError, ValueError, KeyError, TypeError):
+def _byte_identical(out: Path, checkpoint: Path) -> dict[str, int] | None:
+    """Evaluated recordings whose bytes were trained on too; None where either's digests are not known."""
+    scored, run = read_record(out / SCORES_MANIFEST), read_record(checkpoint / TRAIN_FILE)
+    evaluated = read_digests(out, scored.get("digests_sha256"))
+    trained = read_digests(checkpoint, run.get("digests_sha256"))
+    if evaluated is None or trained is None:
         return None
+    return {
+        "recordings": count_identical(evaluated, trained),
+        "of": scored["recordings"],
+        "training_recordings_known": len(trained),
+        "training_recordings": run["recordings"],
+    }
+
+
+def _training(checkpoint: Path, digest: str | None) -> dict[str, Any] | None:
+    """What is quoted of a checkpoint's training; None for one from elsewhere, and beside another run's record."""
+    run = read_record(checkpoint / TRAIN_FILE)
+    quoted = ("seed", "dataset", "epochs", "steps", "recordings", "best")
+    if run.get("checkpoint_sha256") != digest or not set(quoted) <= run.keys():
+        return None
+    return {key: run[key] for key in quoted}

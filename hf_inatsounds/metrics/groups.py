@@ -64,7 +64,8 @@ def group_means(
             sums = np.where(known, held, 0.0).sum(axis=0, dtype=np.float64)
             with np.errstate(invalid="ignore"):
                 means = sums / known.sum(axis=0)
-            interval = list(centred_interval(means, float(values[mine].mean()), level))
+            ends = centred_interval(means, float(values[mine].mean()), level)
+            interval = None if np.isnan(ends).any() else list(ends)  # no resample held any of them
         found[name] = {
             "classes": int(mine.sum()),
             "items": int(items[mine].sum()),

@@ -50,7 +50,7 @@ class HubTarget:
         Raises:
             PublishError: if it has the other one, or the Hub refuses.
         """
-        with _as_publish_errors(self.repo_id):
+        with as_publish_errors(self.repo_id):
             self._api.create_repo(self.repo_id, repo_type="dataset", private=not self.public, exist_ok=True)
         self.check_visibility()
 
@@ -60,7 +60,7 @@ class HubTarget:
         Raises:
             PublishError: if it is not.
         """
-        with _as_publish_errors(self.repo_id):
+        with as_publish_errors(self.repo_id):
             is_private = bool(self._api.repo_info(self.repo_id, repo_type="dataset").private)
         if is_private and self.public:
             raise PublishError(
@@ -97,7 +97,7 @@ class HubTarget:
         found = {}
         for path in self._there():
             if path.startswith(f"{_PARTS}/{prefix}"):
-                with _as_publish_errors(self.repo_id):
+                with as_publish_errors(self.repo_id):
                     local = self._api.hf_hub_download(self.repo_id, path, repo_type="dataset")
                     records = json.loads(Path(local).read_text(encoding="utf-8"))
                 found.update({record["path"]: record for record in records})
@@ -156,7 +156,7 @@ class HubTarget:
         from huggingface_hub.errors import HfHubHTTPError
 
         self.check_visibility()
-        with _as_publish_errors(self.repo_id):
+        with as_publish_errors(self.repo_id):
             for attempt in range(_COMMIT_ATTEMPTS):
                 try:
                     self._api.create_commit(self.repo_id, operations, commit_message=message, repo_type="dataset")
@@ -169,7 +169,7 @@ class HubTarget:
 
     def _there(self) -> dict[str, Any]:
         """Path → what the Hub knows of the file."""
-        with _as_publish_errors(self.repo_id):
+        with as_publish_errors(self.repo_id):
             entries = self._api.list_repo_tree(self.repo_id, repo_type="dataset", recursive=True)
             return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
 
@@ -185,7 +185,7 @@ def _same(folder: Path, record: dict[str, Any], entry: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _as_publish_errors(repo_id: str) -> Iterator[None]:
+def as_publish_errors(repo_id: str) -> Iterator[None]:
     """The Hub's errors as one line; their texts hold no token."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 

@@ -10,8 +10,10 @@ from hf_inatsounds.reports.tables import (
     AGGREGATIONS,
     METRIC_NAMES,
     comparison_text,
+    identical_line,
     interval_text,
     metric_rows,
+    number_text,
     signed,
     summarise,
 )
@@ -65,6 +67,7 @@ def write_report(folder: str | Path, results: dict[str, Any], scores: FileScores
         classes=classes,
         without_place=without,
         defects_line=summarise(results["defects"]),
+        identical_line=identical_line(results),
         terms=TERMS,
     )
     write_text(folder / REPORT_FILE, page)
@@ -157,9 +160,5 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"interval": interval_text, "signed": signed, "number": _number}
+    environment.filters |= {"interval": interval_text, "signed": signed, "number": number_text}
     return environment.get_template(template).render(**values)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -77,10 +77,15 @@ def as_svg(made: Figure) -> str:
     return re.sub(r' (width|height)="[^"]*"', "", head) + ">" + rest
 
 
-def _dots(axes: Axes, names: Sequence[str], values: Sequence[float], intervals: Sequence[Any], *, zero: bool) -> None:
-    """Values with their intervals, one a line, the first on top."""
+def _dots(
+    axes: Axes, names: Sequence[str], values: Sequence[float | None], intervals: Sequence[Any], *, zero: bool
+) -> None:
+    """Values with their intervals, one a line, the first on top; of an undefined one its name alone."""
     places = np.arange(len(names))[::-1]
     for y, value, interval in zip(places, values, intervals, strict=True):
+        if value is None:
+            axes.annotate("undefined", (0, y), (7, 0), textcoords="offset points", va="center", color=QUIET)
+            continue
         if interval is not None:
             axes.plot(interval, [y, y], color=BLUE, alpha=0.35, linewidth=6, solid_capstyle="butt")
         axes.plot([value], [y], "o", color=BLUE, markersize=6)

@@ -16,6 +16,8 @@ METRIC_NAMES = {
     "top1_class_average": "top-1, class average",
     "top5_class_average": "top-5, class average",
 }
+UNDEFINED = "–"
+"""What stands for a number that is undefined, as ROC-AUC is without a negative, or was not measured."""
 AGGREGATIONS = {
     "mean": "mean of windows",
     "max": "max of windows",
@@ -61,11 +63,11 @@ def metric_rows(metrics: dict[str, dict[str, Any]], intervals: dict[str, Any] | 
     rows = [["metric", *(AGGREGATIONS[key] for key in kinds)]]
     keys = [""]
     for key, name in METRIC_NAMES.items():
-        rows.append([name, *(_number(metrics[kind].get(key)) for kind in kinds)])
+        rows.append([name, *(number_text(metrics[kind].get(key)) for kind in kinds)])
         keys.append(key)
     for rank in RANKS:
         name = f"{rank.replace('_', ' ')} accuracy"
-        rows.append([name, *(_number(metrics[kind].get("taxon_accuracy", {}).get(rank)) for kind in kinds)])
+        rows.append([name, *(number_text(metrics[kind].get("taxon_accuracy", {}).get(rank)) for kind in kinds)])
         keys.append(f"taxon_accuracy.{rank}")
     if intervals is not None and "mean" in kinds:
         at = kinds.index("mean") + 2
@@ -85,7 +87,7 @@ def results_text(results: dict[str, Any]) -> str:
         f"{window['stride_s']:g} s, {dataset['present_classes']} of {dataset['classes']} classes present"
     )
     parts = [head, text_table(metric_rows(results["metrics"], results.get("intervals"))), *_interval_lines(results)]
-    return "\n\n".join([*parts, *_geo_lines(results), summarise(results["defects"])])
+    return "\n\n".join([*parts, *_geo_lines(results), summarise(results["defects"]), identical_line(results)])
 
 
 def _interval_lines(results: dict[str, Any]) -> list[str]:
@@ -104,7 +106,7 @@ def _geo_lines(results: dict[str, Any]) -> list[str]:
     rows = [["metric", "without prior", "with prior", "difference", "interval"]]
     for key, name in METRIC_NAMES.items():
         gap = geo["difference"][key]
-        values = [_number(results["metrics"]["mean"].get(key)), _number(geo["metrics"].get(key))]
+        values = [number_text(results["metrics"]["mean"].get(key)), number_text(geo["metrics"].get(key))]
         rows.append([name, *values, signed(gap["value"]), interval_text(gap["interval"], sign=True)])
     counts = geo["recordings"]
     how = f"presence > {geo['threshold']:g}" if geo["mode"] == "mask" else f"weight {geo['weight']:g}"
@@ -120,7 +122,7 @@ def comparison_text(comparison: dict[str, Any]) -> str:
     names = [run["name"] for run in comparison["runs"]]
     rows = [["metric", *names]]
     for key, name in METRIC_NAMES.items():
-        rows.append([name, *(_number(run["metrics"].get(key)) for run in comparison["runs"])])
+        rows.append([name, *(number_text(run["metrics"].get(key)) for run in comparison["runs"])])
     parts = [
         f"{comparison['recordings']:,} recordings of {comparison['dataset']}, {comparison['split']} split; "
         f"{comparison['present_classes']} classes",
@@ -130,7 +132,9 @@ def comparison_text(comparison: dict[str, Any]) -> str:
         gaps = [["metric", "difference", f"{comparison['level']:.0%} interval", "resamples above 0"]]
         for key, name in METRIC_NAMES.items():
             gap = one["metrics"][key]
-            shown = [signed(gap["value"]), interval_text(gap["interval"], sign=True), f"{gap['share_above_zero']:.0%}"]
+            share = gap["share_above_zero"]
+            above = UNDEFINED if share is None else f"{share:.0%}"
+            shown = [signed(gap["value"]), interval_text(gap["interval"], sign=True), above]
             gaps.append([name, *shown])
         parts.append(f"{one['name']} against {names[0]}, on the same resamples of recordings\n\n{text_table(gaps)}")
     return "\n\n".join(parts)
@@ -143,7 +147,7 @@ def interval_text(interval: Sequence[float] | None, *, sign: bool = False) -> st
     '[0.123, 0.500]'
     """
     if interval is None:
-        return ""
+        return UNDEFINED
     return "[" + ", ".join(signed(one) if sign else f"{one:.3f}" for one in interval) + "]"
 
 
@@ -154,7 +158,7 @@ def signed(value: float | None) -> str:
     ('+0.050', '0.000')
     """
     if value is None:
-        return ""
+        return UNDEFINED
     return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}"
 
 
@@ -166,6 +170,26 @@ def summarise(report: dict[str, Any]) -> str:
     """
     counts = [f"{len(rows)} {kind}" for kind, rows in report["defects"].items()]
     return ", ".join([f"{report['recordings']} recordings", *(counts or ["no defects"])])
+
+
+def identical_line(results: dict[str, Any]) -> str:
+    """How many evaluated recordings were trained on too, byte for byte.
+
+    >>> counts = {"recordings": 6, "of": 76, "training_recordings_known": 278, "training_recordings": 278}
+    >>> identical_line({"byte_identical": counts})
+    '6 of 76 evaluated recordings are byte-identical to a training recording'
+    """
+    counts = results.get("byte_identical")
+    if counts is None:
+        return (
+            "how many evaluated recordings are byte-identical to a training recording is unknown: "
+            "the training recordings' digests are not beside the checkpoint"
+        )
+    known, trained = counts["training_recordings_known"], counts["training_recordings"]
+    line = (
+        f"{counts['recordings']:,} of {counts['of']:,} evaluated recordings are byte-identical to a training recording"
+    )
+    return line if known >= trained else f"{line} ({known:,} of {trained:,} training recordings were read and compared)"
 
 
 def defect_lines(report: dict[str, Any], most: int = 50) -> list[str]:
@@ -195,15 +219,17 @@ def training_report(run: dict[str, Any]) -> str:
     ]
     if run.get("start"):
         lines += [f"From the checkpoint: {run['start']['told']}.", ""]
-    if best is not None:
+    if run["history"]:
         name = "nearest-neighbour mAP" if run["objective"] == "contrastive" else "mAP"
-        lines += [
-            f"Best validation {name} {best['map']:.3f}, after epoch {best['epoch']:g}; the checkpoint is that one.",
-            "",
-        ]
+        told = f"The validation {name} is undefined; the checkpoint is the last one."
+        if best is not None:
+            told = (
+                f"Best validation {name} {best['map']:.3f}, after epoch {best['epoch']:g}; the checkpoint is that one."
+            )
+        lines += [told, ""]
         rows = [["epoch", "loss", "mAP", "F1-max", "ROC-AUC", "top-1"]]
         for entry in run["history"]:
-            values = [_number(entry.get(key)) for key in ("loss", "map", "f1_max", "roc_auc", "top1")]
+            values = [number_text(entry.get(key)) for key in ("loss", "map", "f1_max", "roc_auc", "top1")]
             rows.append([f"{entry['epoch']:g}", *values])
         lines += ["## Validation", "", markdown_table(rows), ""]
     lines += ["## Recordings", "", *defect_lines(run["defects"]), ""]
@@ -211,5 +237,10 @@ def training_report(run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def number_text(value: float | None) -> str:
+    """A number of a result.
+
+    >>> number_text(0.25), number_text(None)
+    ('0.250', '–')
+    """
+    return UNDEFINED if value is None else f"{value:.3f}"

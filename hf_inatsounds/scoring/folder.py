@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from hf_inatsounds.defects import DefectLog, Inspection
+from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.models import Classifier
@@ -131,7 +132,8 @@ class Blocks:
             log.add(_from_json(table.schema.metadata[b"inspections"].decode()))
         windows = pa.concat_tables([self._table(number, "windows") for number in numbers])
         order = np.argsort(windows["recording_id"].to_numpy(), kind="stable")
-        write_scores(out, _in_order(tables), windows.take(order), {**about, "plan": self.plan, "defects": log.report()})
+        found = {"defects": log.report(), "digests_sha256": write_digests(out, log)}
+        write_scores(out, _in_order(tables), windows.take(order), {**about, "plan": self.plan, **found})
         shutil.rmtree(self.folder, ignore_errors=True)
         return log
 

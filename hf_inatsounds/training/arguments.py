@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.errors import FlagError, RecipeError
 from hf_inatsounds.training.checks import check
-from hf_inatsounds.training.typed import typed
+from hf_inatsounds.training.typed import BadValue, laid_over, read_mapping, to_yaml, typed
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,10 @@ class Recipe:
         batch_size: crops a process and forward pass.
         gradient_accumulation_steps: forward passes an optimiser step.
         optimizer: "adamw", or "sgd" with Nesterov momentum.
-        momentum: SGD's.
+        momentum: SGD's; 0 for none.
         learning_rate: peak of the schedule.
         scheduler: transformers' name of the schedule after the warm-up.
+        lr_scheduler_kwargs: what else that schedule takes, as transformers calls it ({num_decay_steps: 100}).
         warmup_share: share of the steps over which the rate rises.
         warmup_start_share: the rate at the first step, as a share of the peak.
         min_learning_rate_share: the rate that "cosine" and "linear" end at, as a share of the peak.
@@ -96,7 +95,7 @@ class Recipe:
         torch_compile: whether the model is compiled.
         device: "auto", or "cuda", "xpu", "mps", "cpu".
         ddp_timeout: seconds that processes wait for each other's gradients before the run ends.
-        seed: of everything that is drawn.
+        seed: of everything that is drawn, below 2^32.
         max_unusable_share: fail when more recordings than this share cannot be decoded.
         report_to: trackers, "none" or some of tensorboard, trackio, wandb, with commas between.
         push_to_hub: model id (owner/name) that the finished run goes to, private; "" for nowhere.
@@ -141,6 +140,7 @@ class Recipe:
     momentum: float = 0.9
     learning_rate: float = 1e-3
     scheduler: str = "cosine"
+    lr_scheduler_kwargs: dict[str, Any] = field(default_factory=dict)
     warmup_share: float = 0.1
     warmup_start_share: float = 0.0
     min_learning_rate_share: float = 0.0
@@ -202,50 +202,65 @@ KEYS = {one.name: one for one in dataclasses.fields(Recipe)}
 TYPES = typing.get_type_hints(Recipe)
 
 
-def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe from YAML; ``overrides``, from flags, win.
+def read_recipe(path: str | Path, flags: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe from YAML; ``flags`` win, as :func:`make_recipe` says.
 
     Raises:
-        RecipeError: naming the file and key: missing file, no mapping, unknown key, wrong type or value.
+        RecipeError: naming the file or flag, and the key: missing file, no mapping, unknown key, wrong type or value.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError("cannot read the recipe", where=path, found=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError("not YAML", where=path, found=error) from error
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise RecipeError("not a recipe", where=path, found=type(values).__name__, expected="keys and values")
-    return make_recipe({**values, **(overrides or {})}, where=str(path))
+    return make_recipe(read_mapping(path), where=str(path), flags=flags)
 
 
-def make_recipe(values: Mapping[Any, Any], *, where: str) -> Recipe:
+def make_recipe(values: Mapping[Any, Any], *, where: str, flags: Mapping[str, Any] | None = None) -> Recipe:
     """A validated recipe from keys and values.
 
     Args:
         values: as YAML gives them.
         where: the file, for errors.
+        flags: values that win. A mapping is merged into what is there, key by key; a text is read as YAML and
+            replaces what is there.
 
     Raises:
         RecipeError: unknown key (with the nearest right one), wrong type or value.
+        FlagError: the same, where a flag is to blame.
 
-    >>> make_recipe({"epochs": 3}, where="r.yaml").epochs
-    3
+    >>> make_recipe({"epochs": 3, "config": {"a": 1}}, where="r.yaml", flags={"config": {"b": 2}}).config
+    {'a': 1, 'b': 2}
     """
-    values_of = {}
-    for key, value in values.items():
+    flags = flags or {}
+    for key in values:
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            hint = f"{near[0]!r}?" if near else f"one of {', '.join(KEYS)}"
-            raise RecipeError("unknown key in the recipe", where=where, found=repr(key), expected=hint)
-        values_of[key] = typed(key, value, TYPES[key], where)
+            raise RecipeError("unknown key in the recipe", where=where, found=repr(key), expected=_nearest(key))
+    for key in flags:
+        if key not in KEYS:
+            raise FlagError("unknown flag", found=repr(f"--{key}"), expected=_nearest(key))
+    merged = {key for key, value in flags.items() if isinstance(value, Mapping)}
+    kept = {key: value for key, value in values.items() if key not in flags or key in merged}
     try:
-        return Recipe(**values_of)
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from None
+        kept = {key: typed(key, value, TYPES[key]) for key, value in kept.items()}
+    except BadValue as error:
+        raise _placed(error, where, kept, {}) from None
+    try:
+        return Recipe(**laid_over(kept, {key: typed(key, value, TYPES[key]) for key, value in flags.items()}))
+    except BadValue as error:
+        raise _placed(error, where, kept, flags) from None
+
+
+def _placed(error: BadValue, where: str, values: Mapping[Any, Any], flags: Mapping[str, Any]) -> RecipeError:
+    """The error with the flag or the file that the value is from."""
+    key, _, inner = error.key.partition(".")
+    said: dict[str, Any] = {"found": error.found, "expected": error.expected}
+    if key in flags and (not inner or not isinstance(flags[key], Mapping) or inner in flags[key]):
+        return FlagError(error.what, where=f"--{error.key}", **said)
+    default = "" if key in values else " (its default)"
+    return RecipeError(f"{error.what} in the recipe", where=f"{where}, {error.key}{default}", **said)
+
+
+def _nearest(key: object) -> str:
+    near = difflib.get_close_matches(str(key), KEYS, n=1)
+    return f"{near[0]!r}?" if near else f"one of {', '.join(KEYS)}"
 
 
 def recipe_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML, all keys in their order."""
-    return str(yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True))
+    return to_yaml(dataclasses.asdict(recipe))

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hf_inatsounds import flac
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
+from hf_inatsounds.training.interruption import leave_to_the_main_process
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 
 Item = tuple[Any, bool]
@@ -39,27 +40,43 @@ class Part:
     """One process's part of the work.
 
     Args:
-        batch_size: items a process and forward pass.
+        batch_size: items a process and forward pass at most.
         process: this one.
         n_processes: of how many.
+        step_size: items of all processes in an optimiser step; 0 for those of one forward pass. A step's items are
+            divided among as few passes as can be, as evenly as can be.
+
+    >>> Part(4, n_processes=3, step_size=20).passes, Part(4, n_processes=3, step_size=20).global_size
+    (2, 10)
     """
 
     batch_size: int
     process: int = 0
     n_processes: int = 1
+    step_size: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of an optimiser step."""
+        return -(-self.step_items // (self.batch_size * self.n_processes))
+
+    @property
+    def step_items(self) -> int:
+        """Items of an optimiser step."""
+        return self.step_size or self.batch_size * self.n_processes
 
     @property
     def global_size(self) -> int:
-        """Items of all processes' forward passes."""
-        return self.batch_size * self.n_processes
+        """Items of all processes in a forward pass."""
+        return -(-self.step_items // self.passes)
 
 
 class GlobalBatches(Sampler[list[Item]]):
     """One process's part of each global batch of an epoch.
 
-    The global batches do not depend on how many processes or workers there are: two processes with batches of 4
-    train on what one with batches of 8 does. A process that the last batch leaves nothing gets a filler that
-    does not count, so that all take the same number of steps.
+    The recordings of an optimiser step do not depend on how many processes or workers there are: two processes with
+    batches of 4 train on what one with batches of 8 does, and so does any number that goes on with their run. A process
+    that a batch leaves nothing gets a filler that does not count, so that all take the same number of steps.
 
     Args:
         rows: what is trained on. The rows of a stream are read here, still encoded, and decoded by the workers:
@@ -80,7 +97,13 @@ class GlobalBatches(Sampler[list[Item]]):
         self.rows.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return -(-self.n_recordings // self.part.global_size)
+        steps, rest = divmod(self.n_recordings, self.part.step_items)
+        return steps * self.part.passes + -(-rest // self.part.global_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of an epoch."""
+        return -(-self.n_recordings // self.part.step_items)
 
     def __iter__(self) -> Iterator[list[Item]]:
         rows = self.rows
@@ -88,10 +111,10 @@ class GlobalBatches(Sampler[list[Item]]):
         filler: list[Any] = []
         batch: list[Any] = []
         number = 0
-        for item in order:
+        for place, item in enumerate(order, 1):
             filler = filler or [item]
             batch.append(item)
-            if len(batch) == self.part.global_size:
+            if len(batch) == self.part.global_size or place % self.part.step_items == 0:
                 yield self._mine(batch, filler, number)
                 batch = []
                 number += 1
@@ -157,5 +180,6 @@ def crop_loader(batches: GlobalBatches, collate: CropCollator, *, workers: int, 
         collate_fn=_Counted(collate),
         num_workers=workers,
         pin_memory=pin_memory,
+        worker_init_fn=leave_to_the_main_process,
         generator=torch.Generator(),  # of its own: iterating does not draw from what dropout draws from
     )

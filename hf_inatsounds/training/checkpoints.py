@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hf_inatsounds.errors import CheckpointError, RecipeError, TrainingError
+from hf_inatsounds.errors import CheckpointError, TrainingError
+from hf_inatsounds.files import write_json
+from hf_inatsounds.identity import read_record
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "trainer_state.json"
+RUN_FILE = "run.json"
 WEIGHTS_FILE = "training.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)")
 ROOM_BYTES = 16 << 20
@@ -27,28 +32,74 @@ ROOM_BYTES = 16 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def last_checkpoint(out: str | Path) -> Path | None:
-    """The run folder's newest checkpoint; what a killed run left half-written has another name."""
+@dataclass(frozen=True)
+class Position:
+    """Whose a checkpoint is, and where in its recordings the run was.
+
+    Attributes:
+        run: the run's identity.
+        step: optimiser steps that are done.
+        epoch: epochs that are done.
+        recordings_of_epoch: recordings of the next epoch that are done, in its order.
+        recordings: that are done in all.
+        recordings_per_step: of all processes; a run's own from its beginning, however many processes go on with it.
+        recordings_per_epoch: recordings of the training split.
+        processes: that wrote the checkpoint.
+    """
+
+    run: str
+    step: int
+    epoch: int
+    recordings_of_epoch: int
+    recordings: int
+    recordings_per_step: int
+    recordings_per_epoch: int
+    processes: int
+
+    @classmethod
+    def after(cls, step: int, *, run: str, per_step: int, per_epoch: int, processes: int) -> Position:
+        """Where a run is after so many steps; the last step of an epoch takes what is left of it.
+
+        >>> place = Position.after(5, run="a", per_step=4, per_epoch=10, processes=1)
+        >>> place.epoch, place.recordings_of_epoch, place.recordings
+        (1, 8, 18)
+        """
+        epoch, steps = divmod(step, -(-per_epoch // per_step))
+        done = steps * per_step
+        return cls(run, step, epoch, done, epoch * per_epoch + done, per_step, per_epoch, processes)
+
+    def save(self, folder: Path) -> None:
+        """Write it into a checkpoint."""
+        write_json(folder / RUN_FILE, dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> Position:
+        """The counterpart of :meth:`save`.
+
+        Raises:
+            CheckpointError: if it is missing or malformed.
+        """
+        found = read_record(folder / RUN_FILE)
+        names = [one.name for one in dataclasses.fields(cls)]
+        numbers = [found.get(name) for name in names[1:]]
+        if not isinstance(found.get("run"), str) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+            raise CheckpointError("no position to go on from", where=folder / RUN_FILE, found=found or "nothing")
+        return cls(**{name: found[name] for name in names})
+
+
+def checkpoints(out: str | Path) -> list[Path]:
+    """The run folder's checkpoints, oldest first; what a killed run left half-written has another name."""
     found = {}
     for path in (Path(out) / CHECKPOINTS).glob("checkpoint-*"):
         number = _NAME.fullmatch(path.name)
         if number and (path / STATE_FILE).exists():
             found[int(number[1])] = path
-    return found[max(found)] if found else None
+    return [found[number] for number in sorted(found)]
 
 
-def checkpoint_to_resume(out: str | Path) -> str:
-    """Where to go on from.
-
-    Raises:
-        RecipeError: if there is no checkpoint.
-    """
-    last = last_checkpoint(out)
-    if last is None:
-        raise RecipeError(
-            "nothing to resume", where=Path(out) / CHECKPOINTS, expected="a checkpoint", fix="Train without --resume."
-        )
-    return str(last)
+def last_checkpoint(out: str | Path) -> Path | None:
+    """The run folder's newest checkpoint."""
+    return next(reversed(checkpoints(out)), None)
 
 
 @contextlib.contextmanager

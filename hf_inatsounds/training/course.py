@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import TrainerCallback
@@ -12,39 +13,64 @@ from hf_inatsounds.progress import Bar
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
+from hf_inatsounds.training.interruption import Interruption, Stop
 
 _PREFIX = "eval_"
+
+
+def best_of(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """The first validation with the highest mAP; None where it is undefined in all of them, or there is none.
+
+    >>> best_of([{"map": float("nan"), "epoch": 1}, {"map": 0.5, "epoch": 2}])
+    {'map': 0.5, 'epoch': 2}
+    """
+    return max((entry for entry in history if not math.isnan(entry["map"])), key=lambda one: one["map"], default=None)
 
 
 class Course(TrainerCallback):
     """Validation every so many epochs and at the end, one line each; a bar on stderr in between.
 
+    The checkpoint that a validation judges is written before it, so that a run stopped in the middle of a long
+    validation goes on with that validation.
+
     Args:
         recipe: says how often.
         batches: are told which epoch begins, and where in it.
         average: is told of each step; None where weights are not averaged.
+        interruption: ends the run after the checkpoint of the step in which it came.
         quiet: whether nothing is shown.
     """
 
-    def __init__(self, recipe: Recipe, batches: GlobalBatches, average: WeightAverage | None, *, quiet: bool) -> None:
-        self.recipe, self.batches, self.average = recipe, batches, average
+    def __init__(
+        self,
+        recipe: Recipe,
+        batches: GlobalBatches,
+        average: WeightAverage | None,
+        interruption: Interruption,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.recipe, self.batches, self.average, self.interruption = recipe, batches, average, interruption
         self.bar = Bar("training", quiet=quiet)
         self.loss = math.nan
         self.history: list[dict[str, float]] = []
         self.stopped_early = False
         self._epoch = 0
         self._passed = 0
-        self._steps_an_epoch = -(-len(batches) // recipe.gradient_accumulation_steps)
 
     @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._epoch, steps = divmod(state.global_step, self._steps_an_epoch)
-        self._passed = steps * self.recipe.gradient_accumulation_steps
+        self._epoch, steps = divmod(state.global_step, self.batches.steps)
+        self._passed = steps * self.batches.part.passes
         for entry in state.log_history:  # of the run that is resumed
-            self.loss = entry.get("loss", self.loss)
+            self.loss = _number(entry.get("loss", self.loss))
             if f"{_PREFIX}map" in entry:
                 self._remember(entry)
         self.bar.start(state.max_steps, state.global_step)
+        judged = self.history[-1]["step"] if self.history else 0
+        if state.global_step > judged and self._validates_after(state):  # it was stopped before its validation
+            control.should_evaluate = control.should_save = True
+        self._stop_if_no_better(control)
 
     @override
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -55,20 +81,33 @@ class Course(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.average:
             self.average.update()
+        if self.interruption.number and args.world_size == 1:
+            self.interruption.agree()  # of many processes all have to know before the step
         every, step = self.recipe.save_every_steps, state.global_step
-        # after an epoch's last step the checkpoint waits for the validation, which a resumed run would not make up for
-        if every and step % every == 0 and not (step % self._steps_an_epoch == 0 and self._is_due(state)):
+        if (every and step % every == 0) or self.interruption.agreed or self._validates_after(state):
             control.should_save = True
         self.bar.update(state.global_step, "" if math.isnan(self.loss) else f"loss {self.loss:.3f}")  # none logged yet
 
     @override
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_evaluate = control.should_evaluate and self._is_due(state)
-        control.should_save = control.should_save and self._is_due(state)
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.interruption.agreed:
+            self.bar.close()
+            raise Stop(self.interruption.number)
 
-    def _is_due(self, state: Any) -> bool:
+    @override
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_evaluate = control.should_evaluate and self._is_due(self._epoch, state)
+        control.should_save = control.should_save and self._is_due(self._epoch, state)
+
+    def _is_due(self, epoch: int, state: Any) -> bool:
         """Whether there is a validation at the end of this epoch."""
-        return self._epoch % self.recipe.evaluate_every_epochs == 0 or state.global_step >= state.max_steps
+        return epoch % self.recipe.evaluate_every_epochs == 0 or state.global_step >= state.max_steps
+
+    def _validates_after(self, state: Any) -> bool:
+        """Whether a validation follows the step that was taken last."""
+        epoch, rest = divmod(state.global_step, self.batches.steps)
+        ended = not rest or state.global_step >= state.max_steps
+        return ended and self.recipe.validation_split != "none" and self._is_due(epoch, state)
 
     @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
@@ -77,27 +116,43 @@ class Course(TrainerCallback):
     @override
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         entry = self._remember({"epoch": round(state.epoch or 0, 2), "step": state.global_step, **metrics})
-        self.bar.say(
-            f"epoch {entry['epoch']:g}: loss {self.loss:.3f}, validation "
-            f"{self.recipe.validated_by} {entry['map']:.3f}, "
-            f"top-1 {entry['top1']:.3f}"
-        )
+        told = [f"loss {self.loss:.3f}"] if not math.isnan(self.loss) else []
+        names = {"map": f"validation {self.recipe.validated_by}", "top1": "top-1"}
+        told += [f"{name} {shown(entry[key])}" for key, name in names.items()]
+        self.bar.say(f"epoch {entry['epoch']:g}: {', '.join(told)}")
+        self._stop_if_no_better(control)
+
+    def _stop_if_no_better(self, control: Any) -> None:
         if self.recipe.patience and self.validations_since_best >= self.recipe.patience:
             self.bar.say(f"no better mAP in {self.recipe.patience} validations: stopping")
             self.stopped_early = control.should_training_stop = True
 
     @property
     def validations_since_best(self) -> int:
-        """How many validations there were after the best one."""
-        values = [entry["map"] for entry in self.history]
-        return len(values) - 1 - values.index(max(values)) if values else 0
+        """How many validations there were after the best one; after the first where none has a defined mAP."""
+        best = best_of(self.history)
+        return len(self.history) - 1 - (self.history.index(best) if best else 0) if self.history else 0
 
     def _remember(self, entry: dict[str, float]) -> dict[str, float]:
-        found = {key.removeprefix(_PREFIX): value for key, value in entry.items()}
-        found = {"epoch": found.pop("epoch"), "step": found.pop("step"), "loss": self.loss, **found}
+        found = {key.removeprefix(_PREFIX): _number(value) for key, value in entry.items()}
+        found = {"epoch": found.pop("epoch"), "step": int(found.pop("step")), "loss": self.loss, **found}
         self.history.append({**found, "epoch": round(found["epoch"], 2)})
         return found
 
     @override
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.close()
+
+
+def shown(value: float | None) -> str:
+    """A number for a person.
+
+    >>> shown(0.25), shown(float("nan")), shown(None)
+    ('0.250', 'undefined', 'undefined')
+    """
+    return "undefined" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _number(value: float | None) -> float:
+    """An undefined number is null in a file."""
+    return math.nan if value is None else value

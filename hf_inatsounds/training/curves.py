@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def draw_curves(log: Sequence[dict[str, Any]], path: str | Path, *, title: str) 
 
 
 def _series(log: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    found = [(entry["step"], entry[key]) for entry in log if key in entry]
+    found = [(entry["step"], entry[key]) for entry in log if entry.get(key) is not None]
+    found = [(step, value) for step, value in found if not math.isnan(value)]
     return [step for step, _ in found], [value for _, value in found]
 
 
@@ -73,8 +75,10 @@ def _validation(panel: Any, log: Sequence[dict[str, Any]]) -> None:
         marker = "o" if len(steps) < 30 else None
         panel.plot(steps, values, linestyle=style, marker=marker, markersize=3, label=name, **shown)
     steps, values = _series(log, "eval_map")
-    best = max(range(len(values)), key=values.__getitem__)
-    panel.plot(steps[best], values[best], "o", color=_BEST, markersize=7, label=f"best mAP {values[best]:.3f}")
+    if values:
+        best = max(range(len(values)), key=values.__getitem__)
+        panel.plot(steps[best], values[best], "o", color=_BEST, markersize=7, label=f"best mAP {values[best]:.3f}")
     panel.set_ylim(0.0, 1.02)
-    panel.set_ylabel("validation")
-    panel.legend(loc="lower right", frameon=False)
+    panel.set_ylabel("validation" if values else "validation (mAP undefined)")
+    if panel.get_lines():
+        panel.legend(loc="lower right", frameon=False)

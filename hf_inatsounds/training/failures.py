@@ -23,6 +23,13 @@ _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")
 _IN_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process")
 
 
+REFUSALS = (
+    ValueError, TypeError, ImportError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError,
+    StrictDataclassError,
+)  # fmt: skip
+"""What libraries raise at a config that they cannot make anything of."""
+
+
 @contextlib.contextmanager
 def refusals_named() -> Iterator[None]:
     """What transformers refuses while a run is set up (a schedule, a config) is a recipe's mistake."""
@@ -30,7 +37,7 @@ def refusals_named() -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, distributed.DistError):
         raise  # no recipe's fault
-    except (ValueError, TypeError, ImportError, RuntimeError, StrictDataclassError) as error:
+    except REFUSALS as error:
         raise RecipeError("transformers refuses the recipe", found=f"{type(error).__name__}: {error}") from error
 
 

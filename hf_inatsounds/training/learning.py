@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.finetuning import add_lora, freeze, parameter_groups
-from hf_inatsounds.heads import put_projection
+from hf_inatsounds.heads import has_projection, put_projection
 from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.models import Classifier
 from hf_inatsounds.objectives import Contrastive, Objective, objective_for
 from hf_inatsounds.training.arguments import Recipe
 
@@ -53,6 +55,14 @@ def restrict(recipe: Recipe, model: Any) -> None:
     freeze(model, recipe.freeze)
     if recipe.lora_rank:
         add_lora(model, recipe.lora_rank)
+
+
+def start_of(classifier: Classifier) -> dict[str, Any] | None:
+    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
+    start = classifier.start
+    if start is None or has_projection(classifier.model):
+        return None
+    return {**asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
 
 
 def optimizer_groups(recipe: Recipe, model: Any) -> list[dict[str, Any]] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,29 +17,33 @@ from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.devices import choose_device, device_name
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, SplitInfo, environment
-from hf_inatsounds.files import write_json, write_text
+from hf_inatsounds.files import defined, write_json, write_text
+from hf_inatsounds.identity import checkpoint_digest, file_digest, read_record, weight_files
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.reports import training_report
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
 from hf_inatsounds.training.arguments import Recipe, make_recipe, recipe_yaml
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.curves import CURVES_FILE, draw_curves
+from hf_inatsounds.training.learning import reads_by_number
+from hf_inatsounds.training.ownership import ORIGIN_FILE
 
-RECIPE_FILE, REPORT_FILE, ORIGIN_FILE = "recipe.yaml", "report.md", "origin.json"
+RECIPE_FILE, REPORT_FILE = "recipe.yaml", "report.md"
 
 MAY_CHANGE = frozenset({
-    "source", "index", "validation_split", "validation", "validation_recordings", "evaluate_every_epochs", "patience",
-    "save_every_steps", "log_every_steps", "eval_batch_size", "workers", "max_unusable_share", "report_to",
-    "device", "ddp_timeout", "push_to_hub", "hub_public", "out",
+    "source", "index", "evaluate_every_epochs", "patience", "save_every_steps", "log_every_steps", "eval_batch_size",
+    "workers", "max_unusable_share", "report_to", "device", "ddp_timeout", "push_to_hub", "hub_public", "out",
+    "batch_size", "gradient_accumulation_steps",
 })  # fmt: skip
-"""Keys that a resumed run may have other values of: the steps that are taken do not depend on them."""
+"""Keys that a resumed run may have other values of: neither the steps that are taken nor the choice of the best
+checkpoint depend on them. The last two may share out a step's recordings in another way; their product stays."""
 
 
-def write_start(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> None:
-    """What is known before the first step, so that a killed run is documented too."""
+def write_start(recipe: Recipe, splits: list[SplitInfo], n_processes: int, *, run: str) -> None:
+    """What is known before the first step, so that a killed run is documented too; first of all whose folder it is."""
     out = Path(recipe.out)
+    write_json(out / ORIGIN_FILE, {"run": run, **origin(recipe, splits, n_processes)})
     write_text(out / RECIPE_FILE, recipe_yaml(recipe))
-    write_json(out / ORIGIN_FILE, origin(recipe, splits, n_processes))
 
 
 def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[st
 
 def _revision(recipe: Recipe, info: SplitInfo) -> dict[str, Any]:
     """A split's annotations, as SHA-256 of ids, labels and file names, and its files as far as they are known."""
-    found: dict[str, Any] = {"recordings": len(info.labels), "annotations_sha256": info.revision}
+    found = _revision_of_annotations(info)
     names = (f"{STEMS[info.split]}.tar.gz", f"{STEMS[info.split]}.json.tar.gz")
     if recipe.source == "official":
         found["md5"] = {one.name: one.md5 for one in OFFICIAL_FILES if one.name in names}
@@ -66,6 +72,11 @@ def _revision(recipe: Recipe, info: SplitInfo) -> dict[str, Any]:
             name: Path(source.path(name)).stat().st_size for name in names if Path(source.path(name)).is_file()
         }
     return found
+
+
+def _revision_of_annotations(info: SplitInfo) -> dict[str, Any]:
+    classes = hashlib.sha256(json.dumps(info.label_space.species).encode()).hexdigest()
+    return {"recordings": len(info.labels), "annotations_sha256": info.revision, "classes_sha256": classes}
 
 
 def check_resumable(recipe: Recipe) -> None:
@@ -78,13 +89,37 @@ def check_resumable(recipe: Recipe) -> None:
     if not path.exists():
         return
     before = make_recipe(yaml.safe_load(path.read_text(encoding="utf-8")), where=str(path))
-    for one in dataclasses.fields(Recipe):
-        old, new = getattr(before, one.name), getattr(recipe, one.name)
-        if one.name not in MAY_CHANGE and old != new:
+    fixed = {one.name for one in dataclasses.fields(Recipe)} - MAY_CHANGE
+    if not reads_by_number(before):
+        fixed |= {"source", "index"}  # a stream's order is its source's
+    pairs: dict[str, tuple[Any, Any]] = {name: (getattr(before, name), getattr(recipe, name)) for name in sorted(fixed)}
+    shares = [one.batch_size * one.gradient_accumulation_steps for one in (before, recipe)]
+    pairs["batch_size × gradient_accumulation_steps"] = (shares[0], shares[1])
+    for name, (old, new) in pairs.items():
+        if old != new:
             raise RecipeError(
-                "a resumed run must have the recipe that it began with", where=one.name, found=repr(new),
+                "a resumed run must have the recipe that it began with", where=name, found=repr(new),
                 expected=repr(old), fix="Leave it as it was, or begin another run with --model and --out.",
             )  # fmt: skip
+
+
+def check_same_data(out: Path, splits: list[SplitInfo]) -> None:
+    """Compare with the recordings and classes that the run began with, wherever its source is now.
+
+    Raises:
+        RecipeError: if they are others: labels would mean other species, and positions other recordings.
+    """
+    before = read_record(out / ORIGIN_FILE).get("dataset", {}).get("splits", {})
+    for info in splits:
+        old, new = before.get(info.split, {}), _revision_of_annotations(info)
+        for key, what in (("classes_sha256", "classes"), ("annotations_sha256", "recordings")):
+            if old.get(key) != new[key]:
+                raise RecipeError(
+                    f"the {info.split} split has other {what} than the run began with", where=info.source,
+                    found=f"{len(info.labels):,} recordings of {len(info.label_space):,} classes",
+                    expected=f"the source as {ORIGIN_FILE} describes it",
+                    fix="Resume with the source as it was, or begin another run with --out.",
+                )  # fmt: skip
 
 
 def check_trackers(recipe: Recipe) -> None:
@@ -101,16 +136,29 @@ def check_trackers(recipe: Recipe) -> None:
             )  # fmt: skip
 
 
-def write_end(out: Path, classifier: Classifier, run: dict[str, Any], log: list[dict[str, Any]]) -> None:
-    """The finished run; ``train.json``, which tells that it is whole, is written last."""
+def write_end(out: Path, classifier: Classifier, run: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, Any]:
+    """The finished run; ``train.json``, which tells that it is whole and which weights it is of, is written last.
+
+    Returns:
+        What ``train.json`` holds.
+    """
     partial = out / ".model.partial"  # on the same disk, so that what follows is renaming
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         classifier.save(partial)
-        for path in sorted(partial.iterdir()):
-            os.replace(path, out / path.name)
+        own = {path.name for path in partial.iterdir()}
+        for path in weight_files(out):
+            if path.name not in own:
+                path.unlink()  # somebody put it there: the model would be of both
+        for name in sorted(own):
+            os.replace(partial / name, out / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     draw_curves(log, out / CURVES_FILE, title=f"{run['model']}, {run['objective']}, seed {run['seed']}")
-    write_text(out / REPORT_FILE, training_report(run))
+    write_text(out / REPORT_FILE, training_report(defined(run)))
+    records = (RECIPE_FILE, ORIGIN_FILE, REPORT_FILE, CURVES_FILE)
+    digests = {name: file_digest(out / name) for name in records}
+    run = defined({**run, "checkpoint_sha256": checkpoint_digest(out), "files": digests})
     write_json(out / TRAIN_FILE, run)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    return run

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.evaluation import TRAIN_FILE, environment
+from hf_inatsounds.digests import write_digests
+from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedError
+from hf_inatsounds.evaluation import environment
+from hf_inatsounds.files import defined
 from hf_inatsounds.progress import note
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.training.checkpoints import checkpoint_to_resume
-from hf_inatsounds.training.course import Course
+from hf_inatsounds.training.checkpoints import Position, last_checkpoint
+from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.failures import failures_named, refusals_named
+from hf_inatsounds.training.interruption import Interruption, Stop
+from hf_inatsounds.training.learning import start_of
+from hf_inatsounds.training.ownership import Resume, RunFolder, Start, plan_start
 from hf_inatsounds.training.precision import precision_name
-from hf_inatsounds.training.records import check_resumable, check_trackers, write_end, write_start
-from hf_inatsounds.training.setup import Setup, set_up, start_of, summary
+from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
+from hf_inatsounds.training.setup import Setup, set_up, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 
 
-def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+def train(recipe: Recipe, *, resume: Resume = False, quiet: bool = False) -> dict[str, Any]:
     """Train what ``recipe`` says, into ``recipe.out``: a native checkpoint with its reports.
 
     Works in one process and, started by ``accelerate launch`` or torchrun, in many.
 
     Args:
         recipe: the run.
-        resume: go on from the run folder's last checkpoint.
+        resume: go on from the run folder's last checkpoint; "auto" does where there is one, and begins a run where
+            there is nothing to go on from.
         quiet: no progress.
 
     Returns:
@@ -41,51 +48,107 @@ def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> dict[
     Raises:
         InatSoundsError: for whatever is wrong with the recipe, the source or the checkpoint, and for what stops
             the run on its way.
+        StoppedError: after SIGTERM or SIGINT, with a checkpoint of the last step.
     """
     out = Path(recipe.out)
-    if (out / TRAIN_FILE).exists():
-        raise RecipeError("the run folder holds a finished run", where=out, fix="Choose another --out, or delete it.")
     began = time.monotonic()
     check_trackers(recipe)
-    checkpoint = checkpoint_to_resume(out) if resume else None
-    if resume:
+    if plan_start(out, resume).checkpoint:  # looked at before anything is read; decided on below, under the lock
         check_resumable(recipe)
     setup = set_up(recipe)
+    with _owned(setup, resume) as (start, check_folder):
+        if start.checkpoint:
+            check_resumable(recipe)
+            check_same_data(out, setup.splits)
+            setup.step_recordings = Position.load(start.checkpoint).recordings_per_step
+        return _train(setup, start, check_folder, began, quiet)
+
+
+def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: float, quiet: bool) -> dict[str, Any]:
+    """The run, in a folder that is its own."""
+    recipe, main = setup.recipe, setup.state.is_main_process
+    out, interruption = Path(recipe.out), Interruption(quiet=quiet or not main)
     with refusals_named(), _tensorboard_in(out):
         trainer = setup.trainer()
+    trainer.run, trainer.check_folder, trainer.interruption = start.run, check_folder, interruption
     if isinstance(trainer.validate, Validator):
         trainer.validate.classifier = trainer.whole
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    course = Course(recipe, trainer.batches, trainer.average, quiet=quiet or not setup.state.is_main_process)
+    course = Course(recipe, trainer.batches, trainer.average, interruption, quiet=quiet or not main)
     trainer.add_callback(course)
-    told = start_of(setup.classifier)
-    if setup.state.is_main_process:
-        if told:
+    if main:
+        if told := start_of(setup.classifier):
             note(f"{recipe.model}: {told['told']}", quiet=quiet)
-        write_start(recipe, setup.splits, setup.state.num_processes)
-    with failures_named(out, workers=recipe.workers, state=setup.state):
-        trainer.train(resume_from_checkpoint=checkpoint)
+        write_start(recipe, setup.splits, setup.state.num_processes, run=start.run)
+    named = failures_named(out, workers=recipe.workers, state=setup.state)
+    with _stops_named(out), named, interruption.watched():
+        trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
         if trainer.average and setup.validation is None:
             trainer.use_average()
         trainer.gather()
+        if course.history and not best_of(course.history):
+            note("the validations' mAP is undefined: the last weights are kept", quiet=quiet or not main)
         final = _final(trainer, course)
         for seen in setup.state.gather(list(trainer.defects.seen.values()), "what was wrong with recordings"):
             trainer.defects.add(seen)
-        run = _outcome(setup, trainer, course) | {"final": final, "seconds": round(time.monotonic() - began, 1)}
-        if setup.state.is_main_process:
-            write_end(out, trainer.whole, run, trainer.state.log_history)
+        run = {"run": start.run, **_outcome(setup, trainer, course), "final": final}
+        run["seconds"] = round(time.monotonic() - began, 1)
+        if main:
+            check_folder()
+            run["digests_sha256"] = write_digests(out, trainer.defects)
+            run = write_end(out, trainer.whole, run, trainer.state.log_history)
         setup.state.wait("the first process to write the run")
-    return {**run, "main_process": setup.state.is_main_process}
+    return {**defined(run), "main_process": main}
+
+
+@contextlib.contextmanager
+def _owned(setup: Setup, resume: Resume) -> Iterator[tuple[Start, Callable[[], None]]]:
+    """The run folder as this run's own: the main process locks it and decides, and all hear what."""
+    out = Path(setup.recipe.out)
+    with contextlib.ExitStack() as stack:
+        said: Any = None
+        folder = None
+        if setup.state.is_main_process:
+            try:
+                folder = RunFolder(out)
+                stack.callback(folder.release)
+                said = plan_start(out, resume)
+                if not said.checkpoint:
+                    folder.clear()
+            except (InatSoundsError, OSError) as error:
+                said = error
+        start = setup.state.gather(said, "the run folder")[0]
+        if isinstance(start, Exception):
+            raise start
+        yield start, folder.check if folder else _nothing
+
+
+def _nothing() -> None:
+    """What other processes than the main one have to check."""
+
+
+@contextlib.contextmanager
+def _stops_named(out: Path) -> Iterator[None]:
+    """A run that was told to end says how to go on; of many processes one prints it."""
+    try:
+        yield
+    except Stop as stop:
+        last = last_checkpoint(out)
+        kind = InterruptedRunError if stop.number == signal.SIGINT else StoppedError
+        raise kind(
+            f"stopped by {signal.Signals(stop.number).name}", where=out,
+            fix=f"Go on from {last} with --resume." if last else "Nothing was saved yet.",
+        ) from None  # fmt: skip
 
 
 def _final(trainer: CropTrainer, course: Course) -> dict[str, float] | None:
     """The saved weights' metrics on the full setting: the best validation's, where that was it."""
     if not isinstance(trainer.validate, Validator):
         return None
-    if trainer.validate.is_full:
-        best = max(course.history, key=lambda entry: entry["map"])
-        return {key: value for key, value in best.items() if key not in ("epoch", "step", "loss")}
+    if trainer.validate.is_full and course.history:
+        entry = best_of(course.history) or course.history[-1]
+        return {key: value for key, value in entry.items() if key not in ("epoch", "step", "loss")}
     return trainer.validate(full=True)
 
 
@@ -113,9 +176,10 @@ def _outcome(setup: Setup, trainer: CropTrainer, course: Course) -> dict[str, An
         **summary(setup),
         "epochs": round(trainer.state.epoch or 0, 2),
         "steps": trainer.state.global_step,
+        "recordings_per_step": setup.part.step_items,
         "stopped_early": course.stopped_early,
         "validation": setting if setup.validation else None,
-        "best": max(course.history, key=lambda entry: entry["map"], default=None),
+        "best": best_of(course.history),
         "history": course.history,
         "losses": [[one["step"], one["loss"]] for one in trainer.state.log_history if "loss" in one],
         "seconds_waiting_for_data": round(trainer.waited_s, 2),

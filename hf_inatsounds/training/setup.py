@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from transformers import TrainingArguments, set_seed
 
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.builder import INatSounds
-from hf_inatsounds.devices import DTYPES, frontend_device
+from hf_inatsounds.devices import DTYPES
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
-from hf_inatsounds.heads import has_projection
+from hf_inatsounds.input_length import minimum_samples
 from hf_inatsounds.launched import Launched
-from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
-from hf_inatsounds.resampling import Resample, resamples_in_batch
-from hf_inatsounds.schema import SAMPLING_RATE_HZ
+from hf_inatsounds.models import Classifier, build_classifier
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.training.augmenting import batch_augmentation, waveform_augmentation
+from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
+from hf_inatsounds.training.checks import ON_METRICS
 from hf_inatsounds.training.crops import CropChoice
 from hf_inatsounds.training.failures import refusals_named
-from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict
+from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict, start_of
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
+from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.rows import IndexedRows
-from hf_inatsounds.training.side_by_side import share_batch_norms, skips_layers
+from hf_inatsounds.training.side_by_side import leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
@@ -49,6 +47,7 @@ class Setup:
         info: the split that is trained on.
         validation: the split that is validated on; None for none.
         classifier: what is trained.
+        step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
     """
 
     recipe: Recipe
@@ -56,6 +55,7 @@ class Setup:
     info: SplitInfo
     validation: SplitInfo | None
     classifier: Classifier
+    step_recordings: int = 0
 
     @property
     def splits(self) -> list[SplitInfo]:
@@ -65,19 +65,19 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows = self.recipe.batch_size // self.recipe.crops_per_recording
-        return Part(rows, self.state.process_index, self.state.num_processes)
+        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
+        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        return Part(rows, self.state.process_index, n, step)
 
     @property
-    def batches_an_epoch(self) -> int:
-        """Forward passes of each process."""
-        return math.ceil(len(self.info.labels) / self.part.global_size)
+    def steps_an_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return math.ceil(len(self.info.labels) / self.part.step_items)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        an_epoch = math.ceil(self.batches_an_epoch / self.recipe.gradient_accumulation_steps)
-        return self.recipe.max_steps or an_epoch * self.recipe.epochs
+        return self.recipe.max_steps or self.steps_an_epoch * self.recipe.epochs
 
     def batches(self) -> GlobalBatches:
         """Which recordings make which batch; the rows are prepared if need be."""
@@ -95,19 +95,8 @@ class Setup:
 
     @property
     def crop_rate(self) -> int:
-        """Rate of the crops that workers make, in Hz: the dataset's where the device resamples, else the model's.
-
-        soxr takes .5 ms of a core for 3 s. In batch the same costs a core .8 ms, but is 56 million operations: a
-        GPU does not notice them.
-        """
-        wanted, rate = self.recipe.resample_on, self.classifier.sampling_rate
-        on_device = wanted == "device" or (wanted == "auto" and self._has_gpu)
-        return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate
-
-    @property
-    def _has_gpu(self) -> bool:
-        """Whether what is computed beside the model leaves the CPU alone."""
-        return frontend_device(self.state.device).type != "cpu"
+        """Rate of the crops that workers make, in Hz."""
+        return crop_rate(self.recipe, self.classifier.sampling_rate, self.state.device)
 
     def collator(self) -> CropCollator:
         """What makes crops of rows."""
@@ -134,13 +123,14 @@ class Setup:
             self.classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
         if self.state.num_processes > 1:
             share_batch_norms(self.classifier.model)
-        validator = self.validator()
+        validator, arguments, collator = self.validator(), training_arguments(self), self.collator()
+        rehearse(self.recipe, self.classifier, arguments, self.steps)  # before an hour goes into preparing recordings
         trainer = CropTrainer(
             self.recipe,
             self.classifier,
-            training_arguments(self),
+            arguments,
             self.batches(),
-            self.collator(),
+            collator,
             self.augmentation(),
             validator or _no_validation,
             self.state,
@@ -148,7 +138,7 @@ class Setup:
         if validator is not None:
             validator.prepare()
         self.state.wait("model and recordings to be ready")
-        set_seed(self.recipe.seed + 1_000_003 * self.state.process_index)
+        set_seed((self.recipe.seed + 1_000_003 * self.state.process_index) % 2**32)
         return trainer
 
     def validator(self) -> Validator | None:
@@ -198,16 +188,16 @@ def _by_number(info: SplitInfo) -> IndexedRows:
 def training_arguments(setup: Setup) -> TrainingArguments:
     """Transformers' arguments of a recipe."""
     recipe, validate = setup.recipe, setup.validation is not None
-    on_cpu = setup.state.device.type == "cpu"
-    every_log = recipe.log_every_steps or max(min(setup.batches_an_epoch, setup.steps, 50), 1)
+    every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
     arguments = TrainingArguments(
         output_dir=str(Path(recipe.out) / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_accumulation_steps=setup.part.passes,
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps or -1,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.scheduler,
+        lr_scheduler_kwargs=_schedule_options(recipe),
         warmup_steps=round(recipe.warmup_share * setup.steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
@@ -224,10 +214,10 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_steps=every_log,
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
-        ddp_find_unused_parameters=skips_layers(setup.classifier.model),
+        ddp_find_unused_parameters=leaves_parameters_out(setup.classifier.model),
         ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
         ddp_timeout=recipe.ddp_timeout,
-        use_cpu=on_cpu,
+        use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
         run_name=Path(recipe.out).name,
@@ -241,16 +231,14 @@ def training_arguments(setup: Setup) -> TrainingArguments:
     return arguments
 
 
+def _schedule_options(recipe: Recipe) -> dict[str, Any] | None:
+    """What the schedule takes; one that follows the validation is told that a greater mAP is better."""
+    follows = {"mode": "max"} if recipe.scheduler in ON_METRICS else {}
+    return {**follows, **recipe.lr_scheduler_kwargs} or None
+
+
 def _no_validation() -> Any:
     raise RecipeError("no validation split", where="validation_split", found="none")
-
-
-def start_of(classifier: Classifier) -> dict[str, Any] | None:
-    """What the run has of the checkpoint that it starts from; None for random weights, or an encoder's pre-training."""
-    start = classifier.start
-    if start is None or has_projection(classifier.model):
-        return None
-    return {**dataclasses.asdict(start), "drawn_anew": list(start.drawn_anew), "told": f"{start}"}
 
 
 def summary(setup: Setup) -> dict[str, Any]:
@@ -267,40 +255,4 @@ def summary(setup: Setup) -> dict[str, Any]:
         "recordings": len(info.labels),
         "hours": info.hours,
         "processes": setup.state.num_processes,
-    }
-
-
-def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """What a run would do: its recipe, sizes, steps and the first batch's shapes; nothing is written.
-
-    The rows of an archive that is not streamed are read as a stream here, since preparing them would write
-    Arrow files.
-    """
-    check_sampling(recipe)
-    setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural"))
-    batches = setup.batches()
-    batches.set_epoch(0)
-    first = next(iter(batches))
-    batch = setup.collator()([row for row, _ in first])
-    model = setup.classifier.model
-    resample = Resample(setup.crop_rate, setup.classifier.sampling_rate)
-    features = setup.classifier.inputs(*resample(batch["waveforms"], batch["lengths"]))
-    with torch.no_grad():
-        logits = model.eval()(**features).logits
-    shapes = {"waveforms": batch["waveforms"], "labels": batch["labels"], **features, "logits": logits}
-    return {
-        **summary(setup),
-        "recipe": dataclasses.asdict(recipe),
-        "architecture": type(model).__name__,
-        "weights_bytes": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
-        "label_space": {
-            "classes": len(setup.info.label_space),
-            "with_training_recordings": len(setup.info.present),
-            "evaluated": len(setup.info.label_space.evaluated),
-            "validated": len(setup.validation.present) if setup.validation else 0,
-        },
-        "examples_a_step": setup.part.global_size * recipe.gradient_accumulation_steps,
-        "steps_an_epoch": math.ceil(setup.batches_an_epoch / recipe.gradient_accumulation_steps),
-        "steps": setup.steps,
-        "first_batch": {name: list(tensor.shape) for name, tensor in shapes.items()},
     }

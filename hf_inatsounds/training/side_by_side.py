@@ -14,16 +14,22 @@ LAYER_DROPS = ("layerdrop", "encoder_layerdrop")
 """Keys of a config that say how often a layer is skipped in training."""
 
 
-def skips_layers(model: Any) -> bool:
-    """Whether a step can leave trained parameters out, other ones on other processes.
+def leaves_parameters_out(model: Any) -> bool:
+    """Whether a step can give trained parameters no gradient: skipped layers, other ones on other processes.
 
     Each process draws its own layers to skip, as it draws its own dropout. DDP then has to look for parameters that
-    have no gradient (``find_unused_parameters``), and counts theirs as 0 in the mean over the processes.
+    have no gradient (``find_unused_parameters``), and counts theirs as 0 in the mean over the processes. The embedding
+    of masks that are never made is another such parameter.
 
     Args:
         model: a transformers classifier, frozen as it will be trained.
     """
-    if not any(getattr(model.config, key, 0.0) for key in LAYER_DROPS):
+    config = model.config
+    masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
+    trained = [name for name, weights in model.named_parameters() if weights.requires_grad]
+    if not masks and any(name.endswith("masked_spec_embed") for name in trained):
+        return True
+    if not any(getattr(config, key, 0.0) for key in LAYER_DROPS):
         return False
     try:
         layers = body_layers(model)
@@ -36,8 +42,9 @@ def share_batch_norms(model: nn.Module) -> int:
     """Let each batch norm that is trained take its statistics from the examples of all processes; returns how many."""
     shared = 0
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d and any(weights.requires_grad for weights in module.parameters()):
-            module.__class__ = SharedBatchNorm2d  # in place: its weights, hooks and what is frozen of it stay
+        kind = SHARED.get(type(module))
+        if kind is not None and any(weights.requires_grad for weights in module.parameters()):
+            module.__class__ = kind  # in place: its weights, hooks and what is frozen of it stay
             shared += 1
     return shared
 
@@ -58,7 +65,7 @@ class _Sum(torch.autograd.Function):
         return summed
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
+class _Shared(nn.modules.batchnorm._BatchNorm):
     """A batch norm whose mean and variance are those of all processes' examples; weights and buffers have their names.
 
     With n_p values a channel, mean m_p and sum of squares around it s_p in process p, ``m = Σ n_p m_p / Σ n_p`` and
@@ -67,7 +74,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Normalised values (B, C, H, W); all processes together, in training."""
+        """Normalised values (B, C, …); all processes together, in training."""
         if not self.training or not torch.distributed.is_initialized():
             return super().forward(values)
         with torch.autocast(values.device.type, enabled=False):
@@ -75,7 +82,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
     def _normalised(self, values: torch.Tensor) -> torch.Tensor:
         number, process = torch.distributed.get_world_size(), torch.distributed.get_rank()
-        variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(values, (0, *range(2, values.ndim)), correction=0)
         n_values = values.new_full((1,), values.numel() / values.shape[1])
         own = torch.cat([n_values, mean, variance * n_values])
         rows = torch.zeros(number, len(own), device=own.device, dtype=own.dtype)
@@ -87,7 +94,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         variance = (squares + counts * (means - mean).square()).sum(0) / total
         self._remember(mean.detach(), variance.detach(), float(total))
         scale = (variance + self.eps).rsqrt() * self.weight
-        return values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        shape = (-1, *[1] * (values.ndim - 2))
+        return values * scale.view(shape) + (self.bias - mean * scale).view(shape)
 
     @torch.no_grad()
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor, total: float) -> None:
@@ -98,3 +106,18 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance * (total / max(total - 1.0, 1.0)), share)
+
+
+class SharedBatchNorm1d(_Shared, nn.BatchNorm1d):
+    """Over (B, C) or (B, C, T)."""
+
+
+class SharedBatchNorm2d(_Shared, nn.BatchNorm2d):
+    """Over (B, C, H, W)."""
+
+
+SHARED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: SharedBatchNorm1d,
+    nn.BatchNorm2d: SharedBatchNorm2d,
+}
+"""torch's batch norm → ours of the same values."""

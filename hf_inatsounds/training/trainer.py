@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -13,32 +11,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers import TrainerCallback, TrainingArguments
 from typing_extensions import override
 
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.defects import DefectLog
 from hf_inatsounds.devices import frontend_device
-from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, TrainingError
-from hf_inatsounds.files import replacing
+from hf_inatsounds.errors import AudioError, RecipeError, TrainingError
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.resampling import Resample
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
-from hf_inatsounds.training.checkpoints import STATE_FILE, last_checkpoint, load_weights, save_weights, whole
+from hf_inatsounds.training.checkpoints import last_checkpoint
 from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.resuming import ResumableTrainer
 from hf_inatsounds.training.schedule import Schedule
-from hf_inatsounds.training.sharding import full_state, load_full_state
 from hf_inatsounds.training.stream import CropCollator
 
 ENOUGH = 100
 """Recordings seen before their share of unusable ones can fail a run in the middle of an epoch."""
 
 
-class CropTrainer(Trainer):
+class CropTrainer(ResumableTrainer):
     """Trains a classifier on crops.
 
     The loss of an optimiser step is the mean over its recordings, whatever number of processes and forward
@@ -71,7 +67,8 @@ class CropTrainer(Trainer):
         validate: Callable[[], dict[str, float]],
         processes: Launched,
     ) -> None:
-        sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": True})
+        sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum})
+        sgd[1]["nesterov"] = recipe.momentum > 0  # which torch asks for
         super().__init__(
             model=classifier.model,
             args=arguments,
@@ -113,7 +110,11 @@ class CropTrainer(Trainer):
         self.waited_s += time.monotonic() - began
         counted = sum((batch["weights"].sum() for batch in batches), torch.zeros(()))
         step = self.state.global_step + 1
-        counted = self.processes.total(counted, f"the recordings of step {step}")  # however long a source keeps one
+        told = torch.tensor(float(self.interruption.number > 0))
+        both = torch.stack([counted, told])
+        counted, told = self.processes.total(both, f"the recordings of step {step}")  # however long a source keeps one
+        if told > 0:  # the same on all processes: each saves after this step
+            self.interruption.agree()
         self.processes.waits_for = f"the gradients of step {step}"
         return batches, counted.to(device)
 
@@ -188,76 +189,11 @@ class CropTrainer(Trainer):
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """The paper's protocol on the validation split, in place of a loss on crops."""
         self.gather()
-        with self.averaged():
+        with self.ends_at_once(), self.averaged():
             metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """The model with the weights that are validated and saved: the moving average's, where there is one."""
-        return self.average.applied() if self.average else contextlib.nullcontext()
-
-    def use_average(self) -> None:
-        """Give the model the average's weights for good."""
-        if self.average:
-            self._load({**self.classifier.model.state_dict(), **self.average.average})
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """A usable classifier and all that a run needs to go on, whole or not at all."""
-        folder = Path(self.args.output_dir)
-        final = folder / f"checkpoint-{self.state.global_step}"
-        if self.state.best_global_step:
-            self.state.best_model_checkpoint = str(folder / f"checkpoint-{self.state.best_global_step}")
-        main = self.args.should_save
-        wait = functools.partial(self.processes.wait, f"the checkpoint of step {self.state.global_step}")
-        if (final / STATE_FILE).exists():  # after a step, and now again after the validation that came next
-            wait()
-            if main:
-                self._write_state(final)
-            return
-        with whole(final, main=main, wait=wait) as partial:
-            self.gather()
-            if main:
-                with self.averaged():
-                    self.whole.save(partial)
-                average = self.average.average if self.average else None
-                save_weights(partial, self.whole.model.state_dict(), average)
-            self._save_optimizer_and_scheduler(str(partial))
-            self._save_scaler(str(partial))
-            self._save_rng_state(str(partial))
-            if main:
-                self._write_state(partial)
-        if main:
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(str(folder), self.args.save_total_limit, best, use_mtime=False)
-
-    def _write_state(self, folder: Path) -> None:
-        with replacing(folder / STATE_FILE) as temporary:
-            self.state.save_to_json(str(temporary))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        own, average = load_weights(resume_from_checkpoint)
-        self._load(own)
-        if self.average:
-            if not average:
-                raise CheckpointError(
-                    "no moving average to go on from", where=resume_from_checkpoint, fix="Resume with ema_decay 0."
-                )
-            self.average.load(average, int(Path(resume_from_checkpoint).name.rsplit("-", 1)[1]))
-
-    def _load_best_model(self) -> None:
-        own, average = load_weights(str(self.state.best_model_checkpoint))
-        self._load({**own, **average})
-
-    def _load(self, state: dict[str, torch.Tensor]) -> None:
-        load_full_state(self.classifier.model, state)
-        self.gather()
-
-    def gather(self) -> None:
-        """Bring the whole copy of a divided model up to date; all processes together."""
-        if self.whole is not self.classifier:
-            self.whole.model.load_state_dict(full_state(self.classifier.model))
 
     def _note(self, inspections: list[Any]) -> None:
         self._unusable += sum(not one.usable for one in inspections if one.recording_id not in self.defects.seen)

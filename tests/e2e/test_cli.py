@@ -134,7 +134,6 @@ def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
         ((*train, places["range"]), ["category id out of range", "category_id 77", "0 … 2"]),
         ((*train, tiny, "--name", "reptilia"), ["unknown dataset name", "'reptilia'", "aves"]),
         ((*train, tiny, "--train_split", "dev"), ["unknown split", "'dev'", "train, validation, test"]),
-        ((*train, tiny, "--epcohs", "3"), ["unknown key", "'epcohs'", "'epochs'?"]),
         (("train", tmp_path / "typo.yaml"), ["typo.yaml", "'epcohs'", "'epochs'?"]),
         (("train", tmp_path / "no.yaml"), ["no.yaml", "No such file"]),
         (("evaluate", tmp_path / "nothing", "--source", tiny), ["no such checkpoint", "nothing"]),
@@ -158,6 +157,19 @@ WRONG = [
 ]  # fmt: skip
 
 
+def test_flags_that_no_recipe_can_have_are_wrong_arguments(tiny, tmp_path):
+    recipe = recipe_file(tmp_path)
+    for words, part in (
+        (["--epcohs", "3"], "unknown flag: found '--epcohs'; expected 'epochs'?"),
+        (["--epochs", "0"], "bad value: --epochs: found 0"),
+        (["--epochs"], "no value: --epochs"),
+    ):
+        done = run("train", recipe, "--source", tiny, "--out", tmp_path / "run", *words, code=2)
+        assert part in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("words", WRONG)
 def test_wrong_arguments_exit_with_2(words):
     assert "usage:" in run(*words, code=2).stderr
@@ -165,7 +177,19 @@ def test_wrong_arguments_exit_with_2(words):
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "annotations", "verify", "train", "evaluate", "compare", "card", "predict", "benchmark", "embed"],
+    [
+        "quickstart",
+        "annotations",
+        "verify",
+        "train",
+        "evaluate",
+        "compare",
+        "card",
+        "predict",
+        "benchmark",
+        "embed",
+        "push",
+    ],
 )
 def test_every_command_shows_examples(command):
     assert f"hf-inatsounds {command}" in run(command, "--help").stdout

@@ -107,10 +107,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         token = {"accessToken": {"role": "write", "displayName": "loopback"}, "type": "access_token"}
         return self._json({"type": "user", "id": "0", "name": USER, "fullname": USER, "orgs": [], "auth": token})
 
+    def auth_check(self, body: Path | None, kind: str, repo_id: str) -> None:
+        if self._writable(kind, repo_id):
+            self._send(200)
+
     def create(self, body: Path | None) -> None:
         if not self._allowed():
             return self._error(401, "Invalid credentials")
         asked = json.loads(body.read_bytes()) if body else {}
+        if asked.get("organization") not in (None, USER):
+            return self._error(403, f"You don't have the rights to create a model under {asked['organization']}")
         repo_id, kind = f"{asked.get('organization') or USER}/{asked['name']}", asked.get("type", "model")
         answer = {"url": f"{self.hub.url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}", "id": repo_id}
         if (kind, repo_id) in self.hub.repos:
@@ -134,8 +140,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._json(
                 {"_id": "0", "id": repo_id, "author": USER, "sha": found[0], "private": repo.private, "gated": gated,
                  "disabled": False, "tags": [], "downloads": 0, "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z",
-                 "createdAt": "2026-01-01T00:00:00.000Z", "siblings": siblings}
+                 "createdAt": "2026-01-01T00:00:00.000Z", "siblings": siblings, **self._card_data(repo)}
             )  # fmt: skip
+
+    def _card_data(self, repo: Repo) -> dict[str, Any]:
+        """What the Hub takes from a card's metadata."""
+        import yaml
+
+        if "README.md" not in repo.files:
+            return {}
+        text = self.hub.blob(repo.files["README.md"]["sha256"]).read_text()
+        metadata = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+        return {key: metadata[key] for key in ("pipeline_tag", "library_name") if key in metadata}
 
     def refs(self, body: Path | None, kind: str, repo_id: str) -> None:
         if repo := self._repo(kind, repo_id):
@@ -278,6 +294,7 @@ ROUTES: tuple[tuple[str, Callable[..., None]], ...] = (
     (r"/api/validate-yaml", _Handler.validate),
     (rf"{_API}(/revision/(?P<revision>[^/]+))?", _Handler.info),
     (rf"{_API}/refs", _Handler.refs),
+    (rf"{_API}/auth-check(/write)?", _Handler.auth_check),
     (rf"{_API}/tree/(?P<revision>[^/]+)(?P<under>/.*)?", _Handler.tree),
     (rf"{_API}/paths-info/[^/]+", _Handler.paths_info),
     (rf"{_API}/preupload/[^/]+", _Handler.preupload),

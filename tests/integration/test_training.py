@@ -55,7 +55,7 @@ def test_the_run_folder_tells_all(tiny, tmp_path):
     train(recipe(tiny, tmp_path, seed=5), quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json", "model.safetensors", "preprocessor_config.json", "label_space.json", "inatsounds.json",
-        "recipe.yaml", "train.json", "report.md", "origin.json", "curves.png",
+        "recipe.yaml", "train.json", "report.md", "origin.json", "curves.png", ".lock",
     }  # fmt: skip
     run = json.loads((tmp_path / "train.json").read_text())
     assert (run["seed"], run["recordings"], run["steps"]) == (5, 12, 9)

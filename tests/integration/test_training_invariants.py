@@ -15,8 +15,8 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.training.arguments import recipe_yaml
+from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.run import train
-from hf_inatsounds.training.setup import dry_run
 from hf_inatsounds.training.trainer import CropTrainer
 from tests.helpers.training import equal, small_recipe, weights
 
@@ -141,13 +141,22 @@ def test_a_stream_gives_the_same_batches_to_any_number_of_workers(tiny, tmp_path
 
 
 def test_another_recipe_is_not_resumed(tiny, tmp_path, monkeypatch):
-    def interrupted(self, *_, **__):
-        raise KeyboardInterrupt
+    settings = {"epochs": 2, "save_every_steps": 1}
+    calls, original = [], CropTrainer.compute_loss
 
-    monkeypatch.setattr(CropTrainer, "_clip_grad_norm", interrupted)
-    (tmp_path / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    def second(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(CropTrainer, "compute_loss", second)
     with pytest.raises(KeyboardInterrupt):
-        train(small_recipe(tiny, tmp_path, epochs=2), quiet=True)
-    (tmp_path / "checkpoints" / "checkpoint-1" / "trainer_state.json").write_text("{}")
-    with pytest.raises(RecipeError, match=r"the recipe that it began with: learning_rate: found 0\.1; expected 0\.003"):
-        train(small_recipe(tiny, tmp_path, epochs=2, learning_rate=0.1), resume=True, quiet=True)
+        train(small_recipe(tiny, tmp_path, **settings), quiet=True)
+    for changes, key in (
+        ({"learning_rate": 0.1}, r"learning_rate: found 0\.1; expected 0\.003"),
+        ({"batch_size": 4}, r"batch_size × gradient_accumulation_steps: found 4; expected 8"),
+        ({"validation_split": "validation"}, "validation_split"),
+    ):
+        with pytest.raises(RecipeError, match="the recipe that it began with: " + key):
+            train(small_recipe(tiny, tmp_path, **{**settings, **changes}), resume=True, quiet=True)

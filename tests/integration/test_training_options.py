@@ -12,8 +12,9 @@ import torch
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models import load_classifier
 from hf_inatsounds.training.arguments import recipe_yaml
+from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.run import train
-from hf_inatsounds.training.setup import dry_run, set_up
+from hf_inatsounds.training.setup import set_up
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import CentralWindow, Validator
 from tests.helpers.hub_server import hub_server

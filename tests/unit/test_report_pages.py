@@ -207,7 +207,8 @@ def test_evaluate_reports_with_and_without_a_prior(tiny, tmp_path, capsys):
     assert results["groups"]["training_recordings"] == {"2–5": results["groups"]["training_recordings"]["2–5"]}
     out = tmp_path / "run" / "evaluation-test"
     assert {path.name for path in out.iterdir()} == {
-        "scores.parquet", "windows.parquet", "scores.json", "results.json", "label_space.json", "report.html", "plots",
+        "scores.parquet", "windows.parquet", "scores.json", "results.json", "label_space.json", "digests.parquet",
+            "report.html", "plots",
     }  # fmt: skip
     for bad, message in (
         (["--geo-prior", str(tmp_path / "none")], "no such prior"),

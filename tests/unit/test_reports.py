@@ -1,4 +1,5 @@
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def test_the_card_tells_how_this_kind_of_model_is_called():
     image = copy.deepcopy(RESULTS)
     image["model"]["architecture"] = "ResNetForImageClassification"
     card = render_card([image])
-    assert "pipeline(" not in card  # it takes images, not recordings
+    assert 'pipeline("audio-classification"' not in card  # it takes images, not recordings
+    assert "pipeline_tag: image-classification" in card
+    assert 'pipeline("image-classification", model="ast-tiny")' in card
     assert 'load_classifier("ast-tiny")' in card
     assert "A ResNet on spectrogram images that names" in card
 
@@ -163,7 +166,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_nan_is_not_written_as_json(tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "a.json", {"map": float("nan")})
-    assert list(tmp_path.iterdir()) == []
+def test_an_undefined_number_is_written_as_null(tmp_path):
+    value = {"map": float("nan"), "intervals": [(0.5, float("inf"))], "top1": np.float64("nan"), "n": 3, "name": "nan"}
+    write_json(tmp_path / "a.json", value)
+    found = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert found == {"map": None, "intervals": [[0.5, None]], "top1": None, "n": 3, "name": "nan"}

@@ -1,0 +1,84 @@
+"""Model and schedule tried out, so that what is wrong with them is told before any recording is read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from transformers import TrainingArguments, get_scheduler
+
+from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.input_length import minimum_samples
+from hf_inatsounds.models import Classifier
+from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.failures import REFUSALS
+from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.windows import WindowSpec
+
+
+def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArguments, steps: int) -> None:
+    """Pass a silent window through the model, and go through the schedule.
+
+    Args:
+        recipe: the run.
+        classifier: what it trains; left as it is.
+        arguments: transformers' own.
+        steps: of the run.
+
+    Raises:
+        RecipeError: if the model does not take what its feature extractor gives, has no such layers as the optimiser
+            is to tell apart, or transformers refuses the schedule.
+    """
+    try:
+        _pass_silence(recipe, classifier)
+    except REFUSALS as error:
+        raise RecipeError(
+            "the model does not take what its feature extractor gives", where="config, feature_extractor, window_s",
+            found=error,
+        ) from error  # fmt: skip
+    optimizer_groups(recipe, classifier.model)
+    try:
+        _go_through(_schedule(recipe, arguments, steps), steps)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise RecipeError(
+            "transformers refuses the schedule", where=f"scheduler {recipe.scheduler}, lr_scheduler_kwargs", found=error
+        ) from error
+
+
+@torch.no_grad()
+def _pass_silence(recipe: Recipe, classifier: Classifier) -> None:
+    model, window = classifier.model, WindowSpec(recipe.window_s, recipe.stride_s)
+    size = max(window.size_samples(classifier.sampling_rate), minimum_samples(model.config))
+    model.eval()
+    model(**classifier.inputs(torch.zeros(1, size), torch.tensor([size])))
+    model.train()
+
+
+def _schedule(recipe: Recipe, arguments: TrainingArguments, steps: int) -> Any:
+    """The schedule of an optimiser of nothing."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=recipe.learning_rate)
+    return get_scheduler(
+        recipe.scheduler,
+        optimizer,
+        num_warmup_steps=arguments.get_warmup_steps(steps),
+        num_training_steps=steps,
+        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+    )
+
+
+def _go_through(scheduler: Any, steps: int) -> None:
+    """A schedule at a hundred of its steps; one that follows a metric, two steps of it.
+
+    Raises:
+        ValueError: if a rate is no number, or below zero.
+        TypeError, ArithmeticError: whatever a schedule does with arguments that it cannot have.
+    """
+    for share_of in getattr(scheduler, "lr_lambdas", ()):
+        for step in sorted({round(steps * share / 100) for share in range(101)} | {0, 1}):
+            share = share_of(step)
+            if not (math.isfinite(share) and share >= 0.0):
+                raise ValueError(f"at step {step} the rate is {share:g} of learning_rate")
+    if hasattr(scheduler, "num_bad_epochs"):
+        for _ in range(2):
+            scheduler.step(0.5)
