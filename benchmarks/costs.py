@@ -27,6 +27,16 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], tuple[int, ...], str]] = {
     "hubert": ("HubertForSequenceClassification", "HubertConfig", {}, (80_000,), "attention"),
     "wavlm": ("WavLMForSequenceClassification", "WavLMConfig", {}, (80_000,), "attention"),
     "data2vec-audio": ("Data2VecAudioForSequenceClassification", "Data2VecAudioConfig", {}, (80_000,), "attention"),
+    "unispeech-sat": ("UniSpeechSatForSequenceClassification", "UniSpeechSatConfig", {}, (80_000,), "attention"),
+    "sew": (
+        "SEWForSequenceClassification", "SEWConfig",
+        {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048}, (80_000,), "attention",
+    ),
+    "wav2vec2-conformer": (
+        "Wav2Vec2ConformerForSequenceClassification", "Wav2Vec2ConformerConfig",
+        {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+         "feat_extract_norm": "layer", "conv_bias": True}, (80_000,), "attention",
+    ),
     "wav2vec2-bert": ("Wav2Vec2BertForSequenceClassification", "Wav2Vec2BertConfig", {}, (250, 160), "attention"),
     "whisper": (
         "WhisperForAudioClassification", "WhisperConfig",
@@ -48,6 +58,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], tuple[int, ...], str]] = {
         {**IMAGE, "width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": 224},
         (3, 224, 224), "convolution",
     ),
+    "convnext": ("ConvNextForImageClassification", "ConvNextConfig", IMAGE, (3, 224, 224), "convolution"),
     "mobilenet-v2": ("MobileNetV2ForImageClassification", "MobileNetV2Config", IMAGE, (3, 224, 224), "convolution"),
 }  # fmt: skip
 

@@ -26,8 +26,8 @@ from hf_inatsounds.evaluation.measures import Bootstrap
 
 RECIPES = Path("train/recipes")
 FAMILIES = (
-    "efficientnet", "resnet", "mobilenet", "vit", "ast", "whisper", "wav2vec2-bert", "wav2vec2", "hubert", "wavlm",
-    "data2vec",
+    "efficientnet", "resnet", "convnext", "mobilenet", "vit", "ast", "whisper", "wav2vec2-bert", "wav2vec2", "hubert",
+    "wavlm", "data2vec", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer",
 )  # fmt: skip
 OBJECTIVES = ("multiclass", "multilabel")
 RESAMPLES = 1000

@@ -24,7 +24,8 @@ import torch
 import transformers
 
 from hf_inatsounds.frontends import AstFrontend, SpectrogramImageFrontend, frontend_for
-from hf_inatsounds.frontends.spectrogram_image import MAGNITUDE_FLOOR, SCALES
+from hf_inatsounds.frontends.image_settings import SCALES
+from hf_inatsounds.frontends.spectrogram_image import MAGNITUDE_FLOOR
 
 BATCH = 16
 EXTRACTORS = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +16,15 @@ from transformers import (
 )
 
 from hf_inatsounds.errors import CheckpointError
-from hf_inatsounds.frontends import SpectrogramImageExtractor
+from hf_inatsounds.frontends import SpectrogramImageExtractor, frontend_for
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
+from hf_inatsounds.frontends.settings import check_settings
 from hf_inatsounds.heads import body, head_weights, redraw_head, reorder_head
 from hf_inatsounds.hub_checkpoints import commit_of
 from hf_inatsounds.input_length import extractor_length, fit_input_length
 from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.loading import POOLERS, Loaded, check_complete, load_model, read_config, read_extractor
-from hf_inatsounds.overrides import check_config, check_extractor, check_keys
+from hf_inatsounds.overrides import check_config
 from hf_inatsounds.presets.families import image_extractor
 from hf_inatsounds.weights import check_finite
 from hf_inatsounds.windows import WindowSpec
@@ -215,7 +217,7 @@ def _audio_extractor(
 ) -> Any:
     """A checkpoint's feature extractor, as long as the window or as the user chose."""
     extractor = read_extractor(folder)
-    check_extractor(overrides, type(extractor))
+    check_settings(type(extractor), overrides)
     if not length:
         rate = overrides.get("sampling_rate", extractor.sampling_rate)
         length = extractor_length(config, overrides, window, rate)
@@ -226,8 +228,7 @@ def _image_extractor(
     folder: Path, config: Any, overrides: dict[str, Any], window: WindowSpec
 ) -> SpectrogramImageExtractor:
     """A checkpoint's spectrogram settings; for an image model from elsewhere, new ones of its image size."""
-    known = [one.name for one in fields(SpectrogramImageExtractor)]
-    check_keys(overrides, known, where="feature_extractor", of="a spectrogram image")
+    check_settings(SpectrogramImageExtractor, overrides)
     if SpectrogramImageExtractor.is_in(folder):
         return SpectrogramImageExtractor.from_pretrained(folder, **overrides)
     size = getattr(config, "image_size", None) or 224
@@ -266,4 +267,6 @@ def checkpoint_window(folder: Path, extractor: Any) -> WindowSpec:
     if isinstance(extractor, ASTFeatureExtractor) and frames:
         size_s = ((frames - 1) * HOP_SAMPLES + FRAME_SAMPLES) / extractor.sampling_rate
         return WindowSpec(size_s, size_s / 2)
-    return WindowSpec(3.0, 1.5)
+    frontend = frontend_for(extractor)
+    size_s = min(3.0, (frontend.longest_samples or math.inf) / frontend.sampling_rate)
+    return WindowSpec(size_s, size_s / 2)

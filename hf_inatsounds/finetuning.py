@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.heads import classification_head
 
 
 def body_layers(model: nn.Module) -> nn.ModuleList:
@@ -27,8 +28,7 @@ def body_layers(model: nn.Module) -> nn.ModuleList:
 def parameter_depths(model: nn.Module) -> dict[str, int]:
     """How deep each parameter is: 0 before the layers, 1 … n in them, n + 1 after them.
 
-    What is neither is before or after as it was registered, which is the order of the forward pass but for some
-    norms.
+    Parameters outside the layers are ordered by registration, except those that a family registers out of order.
     """
     layers = body_layers(model)
     inside = {id(weights): i for i, layer in enumerate(layers, start=1) for weights in layer.parameters()}
@@ -37,7 +37,25 @@ def parameter_depths(model: nn.Module) -> dict[str, int]:
         depth = inside.get(id(weights))
         after = after or depth is not None
         depths[name] = depth if depth is not None else (len(layers) + 1 if after else 0)
-    return depths
+    return depths | {name: len(layers) + 1 if late else 0 for name, late in _out_of_order(model).items()}
+
+
+def _out_of_order(model: Any) -> dict[str, bool]:
+    """Parameters registered on the wrong side of the layers, and whether they belong after them."""
+    late, early = _ends_in_norm(model.config), model.config.model_type == "sew-d"
+    found = {}
+    for name, _ in model.named_parameters():
+        if late and ".encoder.layer_norm." in name:
+            found[name] = True
+        # relative positions, which all layers look up
+        elif early and (".encoder.encoder.LayerNorm." in name or ".rel_embeddings." in name):
+            found[name] = False
+    return found
+
+
+def _ends_in_norm(config: Any) -> bool:
+    """Whether ``encoder.layer_norm`` runs after the layers, which then begin with norms of their own."""
+    return config.model_type == "wav2vec2-conformer" or bool(getattr(config, "do_stable_layer_norm", False))
 
 
 def freeze(model: Any, what: str) -> int:
@@ -45,8 +63,8 @@ def freeze(model: Any, what: str) -> int:
 
     Args:
         model: a transformers classifier.
-        what: "none"; "encoder", all but the classification head; or a number n, what comes before the layers and
-            the first n of them.
+        what: "none"; "encoder", all but the head (the classifier, the projector before it, and the weights of a
+            weighted sum of layers); or a number n, what comes before the layers and the first n of them.
 
     Returns:
         How many parameters are frozen.
@@ -60,21 +78,26 @@ def freeze(model: Any, what: str) -> int:
     for name, weights in model.named_parameters():
         if name in frozen:
             weights.requires_grad_(False)
-    for module in model.modules():
-        weights = list(module.parameters())
-        if weights and not any(one.requires_grad for one in weights):
-            module.train = types.MethodType(_stay_in_evaluation, module)
-            module.eval()
+    _hold(model)
     return sum(weights.numel() for name, weights in model.named_parameters() if name in frozen)
 
 
-def _encoder(model: Any) -> list[str]:
-    base = getattr(model, "base_model", model)
-    if base is not model:
-        inside = {id(weights) for weights in base.parameters()}
-        return [name for name, weights in model.named_parameters() if id(weights) in inside]
-    last = len(body_layers(model))
-    return [name for name, depth in parameter_depths(model).items() if depth <= last]
+def _hold(model: nn.Module) -> None:
+    """Keep modules without a trainable parameter in evaluation: their statistics stay, their dropouts are off."""
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(one.requires_grad for one in weights):
+            module.train = types.MethodType(_stay_in_evaluation, module)  # type: ignore[method-assign]
+            module.eval()
+
+
+def _encoder(model: nn.Module) -> list[str]:
+    """All parameters of the part that holds the layers, but for the classification head's."""
+    layers = body_layers(model)
+    encoder = next(part for part in model.children() if any(one is layers for one in part.modules()))
+    inside = {id(weights) for weights in encoder.parameters()}
+    head = {id(weights) for weights in classification_head(model).parameters()}
+    return [name for name, weights in model.named_parameters() if id(weights) in inside - head]
 
 
 def _first_layers(model: Any, what: str) -> list[str]:
@@ -92,6 +115,22 @@ def _first_layers(model: Any, what: str) -> list[str]:
 def _stay_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
     del mode
     return nn.Module.train(module, False)
+
+
+def unused_parameters(model: Any) -> list[str]:
+    """Names of parameters that no forward pass of a model with this config can use.
+
+    They never get a gradient, and DistributedDataParallel waits for one from every parameter that it is given.
+    """
+    config = model.config
+    masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
+    unused = [] if masks else [".masked_spec_embed"]
+    if config.model_type == "wav2vec2-conformer":  # a relic of Wav2Vec2: it has positions of its own
+        unused.append(".pos_conv_embed.")
+    if getattr(config, "use_weighted_layer_sum", False):  # the sum is of the layers' outputs, before what follows them
+        unused += [".encoder.layer_norm."] if _ends_in_norm(config) else []
+        unused += [".encoder.upsample."] if config.model_type in ("sew", "sew-d") else []
+    return [name for name, _ in model.named_parameters() if any(part in name for part in unused)]
 
 
 def parameter_groups(
@@ -142,7 +181,10 @@ def add_lora(model: Any, rank: int, *, alpha: float | None = None) -> int:
     except ImportError as error:
         raise RecipeError("LoRA needs peft", where="lora_rank", fix="pip install 'hf-inatsounds[lora]'") from error
     inside = {id(module) for module in body_layers(model).modules()}
-    targets = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) in inside]
+    targets = [
+        name for name, m in model.named_modules()
+        if isinstance(m, nn.Linear) and id(m) in inside and not _read_past(model.config, name)
+    ]  # fmt: skip
     if not targets or model.config.model_type in ("resnet", "efficientnet", "mobilenet_v2"):
         raise RecipeError(
             "LoRA is for transformers",
@@ -159,7 +201,13 @@ def add_lora(model: Any, rank: int, *, alpha: float | None = None) -> int:
     inject_adapter_in_model(config, model)
     for name, weights in model.named_parameters():
         weights.requires_grad_(id(weights) in trained or "lora_" in name)
+    _hold(model)
     return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+
+
+def _read_past(config: Any, name: str) -> bool:
+    """Whether a linear layer's weights are read without running it: what LoRA adds there would do nothing."""
+    return config.model_type == "wavlm" and name.endswith(("q_proj", "k_proj", "v_proj", "attention.out_proj"))
 
 
 def has_lora(model: nn.Module) -> bool:

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
+from hf_inatsounds.frontends.settings import refusals_named
 from hf_inatsounds.presets.families import ast_frames, whisper_seconds
 from hf_inatsounds.windows import WindowSpec
 
@@ -16,7 +18,8 @@ from hf_inatsounds.windows import WindowSpec
 def extractor_length(config: Any, overrides: dict[str, Any], window: WindowSpec, sampling_rate: int) -> dict[str, Any]:
     """Values of a checkpoint's feature extractor that make its input as long as ``window``.
 
-    A length that a user chose stays, and so does a checkpoint's own where the window gives an AST as many patches.
+    A length that a user chose stays, and so does a checkpoint's own where it holds the window and the window gives an
+    AST as many patches.
 
     Args:
         config: the model's config.
@@ -27,7 +30,7 @@ def extractor_length(config: Any, overrides: dict[str, Any], window: WindowSpec,
     if config.model_type == "audio-spectrogram-transformer" and "max_length" not in overrides:
         frames = ast_frames(window, sampling_rate)
         alike = _ast_columns(config, frames) == _ast_columns(config, config.max_length)
-        return {"max_length": config.max_length if alike else frames}
+        return {"max_length": config.max_length if alike and frames <= config.max_length else frames}
     if config.model_type == "whisper" and "chunk_length" not in overrides:
         return {"chunk_length": whisper_seconds(window)}
     return {}
@@ -39,10 +42,23 @@ def fit_input_length(model: Any, feature_extractor: Any) -> None:
     Raises:
         RecipeError: if the model cannot take that length.
     """
-    if model.config.model_type == "audio-spectrogram-transformer":
-        _fit_ast(model, feature_extractor.max_length)
-    elif model.config.model_type == "whisper":
-        _fit_whisper(model, feature_extractor.nb_max_frames // 2)
+    with refusals_named("the model cannot take such an input"):
+        if model.config.model_type == "audio-spectrogram-transformer":
+            _fit_ast(model, feature_extractor.max_length)
+        elif model.config.model_type == "whisper":
+            _fit_whisper(model, feature_extractor.nb_max_frames // 2)
+
+
+def minimum_samples(config: Any) -> int:
+    """Samples below which a model has no output frame: the receptive field of its convolutions, or 1."""
+    if config.model_type == "wav2vec2-bert":  # a pair of frames
+        return FRAME_SAMPLES + HOP_SAMPLES
+    field = getattr(config, "squeeze_factor", 1)  # SEW averages so many frames into one
+    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
+    if kernels and strides:
+        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+            field = (field - 1) * stride + kernel
+    return field
 
 
 def resized_positions(grid: torch.Tensor, columns: int) -> torch.Tensor:

@@ -25,15 +25,17 @@ from hf_inatsounds.errors import CheckpointError, RecipeError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.finetuning import merged
 from hf_inatsounds.frontends import Frontend, frontend_for
-from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.heads import classification_head, has_projection, save_native, start_head
 from hf_inatsounds.hub_checkpoints import checkpoint_folder
+from hf_inatsounds.input_length import minimum_samples
 from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.model_input import fitting_frontend
 from hf_inatsounds.objectives import Contrastive, Objective, objective_of
 from hf_inatsounds.presets import PRESETS, from_preset
-from hf_inatsounds.windows import WindowSpec
+from hf_inatsounds.repairs import repair
+from hf_inatsounds.windows import WindowSpec, check_heard
 
-MASKED_THROUGHOUT = frozenset({"wav2vec2", "hubert", "wavlm", "wav2vec2-bert"})
+MASKED_THROUGHOUT = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "wav2vec2-bert"})
 """Model types whose logits were seen not to depend on padding that is masked."""
 
 
@@ -91,10 +93,13 @@ class Classifier:
         after it has made features, or the model masks the padding.
 
         Args:
-            windows: (T_i,) float32 each, at ``sampling_rate``, at most a window long.
+            windows: (T_i,) float32 each, at ``sampling_rate``, at most as long as the model's input.
 
         Returns:
             (len(windows), C) float32.
+
+        Raises:
+            InatSoundsError: if a window is longer than the model's input.
         """
         out = np.empty((len(windows), self.model.config.num_labels), np.float32)
         for members, inputs in self._batches(windows):
@@ -112,6 +117,7 @@ class Classifier:
             (len(windows), D) float32.
 
         Raises:
+            InatSoundsError: if a window is longer than the model's input.
             CheckpointError: if the model ends in no linear layer over its classes.
         """
         head = classification_head(self.model)
@@ -128,6 +134,8 @@ class Classifier:
 
     def _batches(self, windows: Sequence[Waveform]) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
         """Which windows share a forward pass, and the model's inputs for them."""
+        longest = max((len(window) for window in windows), default=0)
+        check_heard(longest, self.frontend.longest_samples, self.sampling_rate, name="a window")
         self.model.eval()
         groups: dict[int, list[int]] = {}
         for i, window in enumerate(windows):
@@ -179,18 +187,6 @@ def pad_batch(waveforms: Sequence[Waveform], minimum: int = 1) -> tuple[torch.Te
     return batch, lengths
 
 
-def minimum_samples(config: Any) -> int:
-    """Samples below which a model has no output frame: the receptive field of its convolutions, or 1."""
-    if config.model_type == "wav2vec2-bert":  # a pair of frames
-        return FRAME_SAMPLES + HOP_SAMPLES
-    field = 1
-    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
-    if kernels and strides:
-        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-            field = (field - 1) * stride + kernel
-    return field
-
-
 def build_classifier(
     preset: str,
     label_space: LabelSpace,
@@ -240,19 +236,9 @@ def build_classifier(
         )  # fmt: skip
     if start is None or start.head == "new":
         start_head(model, objective.initial_logit(len(names)))
-    _mend_batch_norms(model)
-    return Classifier(model, extractor, frontend_for(extractor), label_space, objective, window, start=start)
-
-
-def _mend_batch_norms(model: torch.nn.Module) -> None:
-    """Running statistics that remember: torch's momentum is the share of the new batch, .1 by default.
-
-    transformers gives EfficientNet .99 and MobileNet-V2 .997, TensorFlow's share of the old, so that evaluation would
-    see the last batch's statistics alone.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
-            module.momentum = 0.1
+    repair(model)
+    frontend = fitting_frontend(model, extractor, window, minimum_samples(model.config))
+    return Classifier(model, extractor, frontend, label_space, objective, window, start=start)
 
 
 def load_classifier(

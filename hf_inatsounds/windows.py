@@ -88,6 +88,31 @@ class WindowSpec:
         return [(max(start, 0), min(start + size, n_samples)) for start in starts]
 
 
+def check_heard(samples: int, longest_samples: int | None, sampling_rate: int, *, name: str) -> None:
+    """Refuse a window or waveform of which a model would hear the beginning alone.
+
+    A millisecond more passes: it is what rounding at a recording's own rate can add.
+
+    Args:
+        samples: of the window or waveform.
+        longest_samples: that the model's input holds; None for any number.
+        sampling_rate: of both, in Hz.
+        name: of what is too long, as the message has it: a flag or a key.
+
+    Raises:
+        InatSoundsError: if it is longer than the input.
+
+    >>> check_heard(160_000, 48_000, 16_000, name="--window")
+    Traceback (most recent call last):
+    ...
+    hf_inatsounds.errors.InatSoundsError: --window must be at most 3 s, the length of the model's input, got 10 s
+    """
+    if longest_samples is not None and samples > longest_samples + sampling_rate // 1000:
+        longest_s = longest_samples * 1000 // sampling_rate / 1000  # to the millisecond below
+        found = f"{samples / sampling_rate:g} s"
+        raise InatSoundsError(f"{name} must be at most {longest_s:g} s, the length of the model's input, got {found}")
+
+
 def random_crop(n_samples: int, size_samples: int, generator: np.random.Generator) -> tuple[int, int]:
     """A training crop, uniform over all full ones; the whole recording where it is shorter.
 

@@ -126,6 +126,8 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
     )  # fmt: skip
     if options.window_s is not None or options.stride_s is not None:
         embedder.window = chosen_window(embedder.window, options.window_s, options.stride_s)
+    if options.protocol != "fine-tune":  # training fits the input to the window
+        embedder.check_window(embedder.window)
     if options.protocol == "fine-tune" and options.random_init is not None:
         if embedder.classifier is None:
             raise CheckpointError("no classification head", where=model, expected="a classifier, to fine-tune it")

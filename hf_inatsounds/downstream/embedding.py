@@ -21,9 +21,10 @@ from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import frontend_for
 from hf_inatsounds.hub_checkpoints import checkpoint_folder
+from hf_inatsounds.input_length import minimum_samples
 from hf_inatsounds.loading import read_config
-from hf_inatsounds.models import Classifier, load_classifier, minimum_samples, pad_batch
-from hf_inatsounds.windows import WindowSpec
+from hf_inatsounds.models import Classifier, load_classifier, pad_batch
+from hf_inatsounds.windows import WindowSpec, check_heard
 
 VERSION = 3
 """Raised whenever the same model and clip would give other embeddings than before: cached ones are then not used."""
@@ -49,6 +50,7 @@ class Embedder:
         digest: SHA-256 of weights, config and feature extractor.
         parameters: how many weights it has.
         on_gpu: whether it is on one, where windows should share forward passes.
+        longest_samples: that the model's input holds; None for any number.
     """
 
     name: str
@@ -59,12 +61,17 @@ class Embedder:
     parameters: int
     on_gpu: bool
     _forward: Callable[[Sequence[Waveform], Kind], Array]
+    longest_samples: int | None = None
+
+    def check_window(self, window: WindowSpec) -> None:
+        """Raise InatSoundsError if a window is longer than the model's input."""
+        check_heard(window.size_samples(self.sampling_rate), self.longest_samples, self.sampling_rate, name="--window")
 
     def embed(self, windows: Sequence[Waveform], kind: Kind = "pooled") -> Array:
         """Embeddings of windows; none depends on the others.
 
         Args:
-            windows: (T_i,) float32 each, at ``sampling_rate``, at most a window long.
+            windows: (T_i,) float32 each, at ``sampling_rate``, at most as long as the model's input.
             kind: "pooled" for what the classification head sees, "tokens" for the last hidden states, "logits" for the
                 head's output.
 
@@ -73,7 +80,10 @@ class Embedder:
 
         Raises:
             CheckpointError: logits of a model without a head.
+            InatSoundsError: a window longer than the model's input.
         """
+        longest = max((len(window) for window in windows), default=0)
+        check_heard(longest, self.longest_samples, self.sampling_rate, name="a window")
         if kind == "logits" and self.classifier is None:
             raise CheckpointError(
                 "no classification head", where=self.name, expected="a classifier; probes need none", found="features"
@@ -128,7 +138,8 @@ def embedder_of(classifier: Classifier, name: str) -> Embedder:
         return classifier.logits(windows) if kind == "logits" else classifier.embed(windows)
 
     facts = _facts(classifier.model, classifier.feature_extractor, classifier.dtype)
-    return Embedder(name, classifier.window, classifier.sampling_rate, classifier, *facts, forward)
+    rate, longest = classifier.sampling_rate, classifier.frontend.longest_samples
+    return Embedder(name, classifier.window, rate, classifier, *facts, forward, longest)
 
 
 @torch.inference_mode()
@@ -176,7 +187,10 @@ def _encoder(
                 found=f"{type(model).__name__}: {type(error).__name__}: {error}",
             ) from error  # fmt: skip
 
-    return Embedder(checkpoint, WindowSpec(5.0, 5.0), rate, None, *_facts(model, extractor, dtype), forward)
+    longest = _longest_samples(extractor)
+    size_s = min(5.0, (longest or math.inf) / rate)
+    facts = _facts(model, extractor, dtype)
+    return Embedder(checkpoint, WindowSpec(size_s, size_s), rate, None, *facts, forward, longest)
 
 
 def _inputs(extractor: Any, model: Any, rate: int) -> Callable[[Waveform], Any]:
@@ -192,6 +206,15 @@ def _inputs(extractor: Any, model: Any, rate: int) -> Callable[[Waveform], Any]:
 
         return extracted
     return lambda window: frontend.model_inputs(*pad_batch([window], shortest))
+
+
+def _longest_samples(extractor: Any) -> int | None:
+    """Samples that the model's input holds: our frontend knows, and CLAP's extractor and its like say it themselves."""
+    try:
+        return frontend_for(extractor).longest_samples
+    except CheckpointError:
+        longest = getattr(extractor, "nb_max_samples", None) or getattr(extractor, "n_samples", None)
+        return None if longest is None else int(longest)
 
 
 def _sequence(hidden: torch.Tensor) -> torch.Tensor:

@@ -97,8 +97,10 @@ def score_split(
 
     Raises:
         CheckpointError: if the checkpoint's classes are not the dataset's.
+        InatSoundsError: if the window is longer than the model's input.
     """
     fit_classes(classifier, info.label_space, info.present.tolist())
+    classifier.frontend.check_window(window)
     mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
     total = len(range(part[0], len(info.labels), part[1]))
     if not total:
@@ -165,6 +167,7 @@ def evaluate(
     Raises:
         InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
     """
+    classifier.frontend.check_window(window)
     classes = scored_classes(info, scored)
     fit_classes(classifier, info.label_space, classes.tolist())
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring

@@ -6,7 +6,8 @@ from typing import Any
 
 from hf_inatsounds.frontends.ast import AstFrontend
 from hf_inatsounds.frontends.base import Frontend, InputLayout, unknown_extractor
-from hf_inatsounds.frontends.spectrogram_image import SpectrogramImageExtractor, SpectrogramImageFrontend
+from hf_inatsounds.frontends.image_settings import SpectrogramImageExtractor
+from hf_inatsounds.frontends.spectrogram_image import SpectrogramImageFrontend
 from hf_inatsounds.frontends.wav2vec2_bert import Wav2Vec2BertFrontend
 from hf_inatsounds.frontends.waveform import WaveformFrontend
 from hf_inatsounds.frontends.whisper import WhisperFrontend

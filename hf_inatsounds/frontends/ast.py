@@ -14,6 +14,7 @@ from hf_inatsounds.frontends.filterbank import (
     frame_counts,
     kaldi_mel,
     log_mel_energy,
+    samples_of,
 )
 
 
@@ -27,7 +28,8 @@ class AstFrontend(Frontend):
     Args:
         sampling_rate: in Hz.
         num_mel_bins: mel bands from 20 Hz to half the rate.
-        max_length: frames of the output; further frames are cut off.
+        max_length: frames of the output; further frames are cut off, so a waveform should have at most
+            ``longest_samples``.
         do_normalize: whether to apply mean and std.
         mean: mean of the log-mel values.
         std: their standard deviation.
@@ -56,6 +58,7 @@ class AstFrontend(Frontend):
         self.pads_safely = True  # features are padded, not waveforms
         self.num_mel_bins = num_mel_bins
         self.max_length = max_length
+        self.longest_samples = samples_of(max_length + 1) - 1  # less than another frame
         self.offset = float(mean) if do_normalize else 0.0
         self.scale = 2.0 * float(std) if do_normalize else 1.0
         self.precision: Precision = precision

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hf_inatsounds.errors import CheckpointError, RecipeError
+from hf_inatsounds.windows import WindowSpec, check_heard
 
 Precision = Literal["float64", "float32"]
 
@@ -48,8 +49,16 @@ class Frontend(nn.Module):
     pads_safely: bool
     """Whether waveforms of different lengths may share a batch without changing the model's output."""
 
+    longest_samples: int | None = None
+    """Samples of the longest waveform that is heard whole, rounding of the input's size included; None for any."""
+
     layout: InputLayout
     """Which of ``model_inputs`` is the spectrogram or waveform, and its axes."""
+
+    def check_window(self, window: WindowSpec, *, name: str = "--window") -> None:
+        """Raise InatSoundsError for a window longer than the model's input; ``name`` is the flag or key it is from."""
+        samples = window.size_samples(self.sampling_rate)
+        check_heard(samples, self.longest_samples, self.sampling_rate, name=name)
 
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model's ``forward``.

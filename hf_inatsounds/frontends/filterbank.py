@@ -28,6 +28,15 @@ def frame_count(n_samples: int) -> int:
     return max(1 + (n_samples - FRAME_SAMPLES) // HOP_SAMPLES, 0)
 
 
+def samples_of(frames: int) -> int:
+    """The fewest samples that give so many frames.
+
+    >>> samples_of(1), samples_of(2)
+    (400, 560)
+    """
+    return FRAME_SAMPLES + (frames - 1) * HOP_SAMPLES
+
+
 def frame_counts(lengths: torch.Tensor) -> torch.Tensor:
     """The same for each length, (B,)."""
     return ((lengths - FRAME_SAMPLES).div(HOP_SAMPLES, rounding_mode="floor") + 1).clamp_min(0)

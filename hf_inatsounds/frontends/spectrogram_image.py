@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, get_args
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -14,142 +12,24 @@ import torch
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
-from hf_inatsounds.errors import CheckpointError, RecipeError
-from hf_inatsounds.files import write_json
-from hf_inatsounds.frontends.base import (
-    Frontend,
-    InputLayout,
-    Precision,
-    check_batch,
-    check_precision,
-    spectrum_dtype,
-)
+from hf_inatsounds.frontends.base import Frontend, InputLayout, Precision, check_batch, spectrum_dtype
 from hf_inatsounds.frontends.blocks import Frames, banded, bands_of, magnitude
+from hf_inatsounds.frontends.image_settings import (
+    HOP_SAMPLES,
+    SCALES,
+    WINDOW_SAMPLES,
+    SpectrogramImageExtractor,
+    Variant,
+    longest_samples,
+)
 from hf_inatsounds.frontends.log_mel_images import level_of, log_mel_images
-from hf_inatsounds.overrides import check_keys
 
-WINDOW_SAMPLES = 512
-HOP_SAMPLES = 128
 FFT_SAMPLES = 1024
 MEL_BINS = 128
 BAND = 8
 """Filters that are multiplied together: half as many as of log-mel frames. Their products go into memory that is
 there, where sixteen small ones take three quarters of the time of eight."""
 MAGNITUDE_FLOOR = 1e-10
-PROCESSOR_FILE = "preprocessor_config.json"
-_KEY = "inatsounds_spectrogram"
-
-Variant = Literal["raw", "scaled"]
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """How a variant scales samples, clips decibels, and what its images' statistics are."""
-
-    full_scale: float
-    lowest_db: float
-    highest_db: float
-    mean: float
-    std: float
-
-
-SCALES: dict[str, _Scale] = {
-    "raw": _Scale(32_768.0, -50.0, 50.0, 0.6569, 0.1786),
-    "scaled": _Scale(32_768.0 / 32_767.0, -100.0, 0.0, 0.3342, 0.1529),
-}
-"""Variant → what it does to samples in [-1, 1], where int16 samples were divided by 32,768."""
-
-
-@dataclass(frozen=True)
-class SpectrogramImageExtractor:
-    """Settings of a ``SpectrogramImageFrontend``, saved so that transformers' image processors read them too.
-
-    ``preprocessor_config.json`` says how a spectrogram image (128 × ``n_frames``, grey) becomes ``pixel_values``
-    in the keys of ``ViTImageProcessor``, and under one key of our own how a recording becomes that image.
-
-    Args:
-        variant: "raw" (int16 samples as they are, -50 … 50 dB) or "scaled" (samples in [-1, 1], -100 … 0 dB).
-        n_frames: columns of the spectrogram; 512 are 2.99 s.
-        image_size: height and width that the model sees, in pixels; one number for a square.
-        sampling_rate: in Hz.
-        precision: what the spectrum is computed in.
-
-    Raises:
-        RecipeError: if a value is out of range.
-
-    >>> SpectrogramImageExtractor("scaled", image_size=64).size
-    (64, 64)
-    """
-
-    variant: Variant = "raw"
-    n_frames: int = 512
-    image_size: int | tuple[int, int] = 224
-    sampling_rate: int = 22_050
-    precision: Precision = "float32"
-
-    def __post_init__(self) -> None:
-        if self.variant not in get_args(Variant):
-            raise RecipeError("unknown variant", where="variant", found=repr(self.variant), expected="raw or scaled")
-        if isinstance(self.image_size, list):
-            object.__setattr__(self, "image_size", tuple(self.image_size))
-        if self.n_frames < 1 or len(self.size) != 2 or min(self.size) < 1 or self.sampling_rate < 1:
-            raise RecipeError("bad spectrogram image", where="feature_extractor", found=self, expected="sizes above 0")
-        check_precision(self.precision)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the model's input, in pixels."""
-        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
-
-    @classmethod
-    def of(cls, values: dict[str, Any], *, where: object) -> SpectrogramImageExtractor:
-        """From keys and values; a key that is none of the settings' is a RecipeError."""
-        check_keys(values, [one.name for one in fields(cls)], where=f"{where}", of="a spectrogram image")
-        return cls(**values)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``preprocessor_config.json`` into ``folder``."""
-        scale, (height, width) = SCALES[self.variant], self.size
-        write_json(
-            Path(folder) / PROCESSOR_FILE,
-            {
-                "image_processor_type": "ViTImageProcessor",
-                "do_resize": True,
-                "size": {"height": height, "width": width},
-                "resample": 2,
-                "do_rescale": True,
-                "rescale_factor": 1 / 255,
-                "do_normalize": True,
-                "image_mean": [scale.mean] * 3,
-                "image_std": [scale.std] * 3,
-                _KEY: asdict(self),
-            },
-        )
-
-    @staticmethod
-    def is_in(folder: str | Path) -> bool:
-        """Whether ``save_pretrained`` wrote what ``folder`` holds."""
-        path = Path(folder) / PROCESSOR_FILE
-        return path.exists() and _KEY in path.read_text(encoding="utf-8")
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **overrides: Any) -> SpectrogramImageExtractor:
-        """Read what ``save_pretrained`` wrote; settings that ``overrides`` names are replaced.
-
-        Raises:
-            CheckpointError: if the folder's images are not spectrograms, or the file is malformed.
-        """
-        path = Path(folder) / PROCESSOR_FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))[_KEY]
-            return cls.of({**values, **overrides}, where=PROCESSOR_FILE)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                "no spectrogram settings",
-                where=path,
-                found=f"{type(error).__name__}: {error}",
-                expected="an image classifier that train wrote",
-            ) from error
 
 
 class SpectrogramImageFrontend(Frontend):
@@ -186,6 +66,7 @@ class SpectrogramImageFrontend(Frontend):
         self.settings = SpectrogramImageExtractor(variant, n_frames, image_size, sampling_rate, precision)
         self.sampling_rate = sampling_rate
         self.pads_safely = True  # images are padded, not waveforms
+        self.longest_samples = longest_samples(n_frames)
         mel = mel_filter_bank(
             num_frequency_bins=FFT_SAMPLES // 2 + 1,
             num_mel_filters=MEL_BINS,

@@ -51,6 +51,7 @@ class WhisperFrontend(Frontend):
         super().__init__()
         self.sampling_rate = sampling_rate
         self.hop_length, self.n_fft, self.n_samples = hop_length, n_fft, n_samples
+        self.longest_samples = n_samples
         self.padding_value = padding_value
         self.pads_safely = True  # every input has n_samples
         mel = mel_filter_bank(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_inatsounds.overrides import check_config, check_extractor
+from hf_inatsounds.frontends.settings import check_settings, refusals_named
+from hf_inatsounds.overrides import check_config
 from hf_inatsounds.presets.families import FAMILIES
 from hf_inatsounds.presets.table import PRESETS, Preset
 from hf_inatsounds.windows import WindowSpec
@@ -25,7 +26,7 @@ def from_preset(
         window: inputs have its length.
 
     Raises:
-        RecipeError: if a chosen key is none of the config's.
+        RecipeError: if a chosen key is not in the config or the feature extractor, or a value makes no model.
     """
     import transformers
 
@@ -33,10 +34,10 @@ def from_preset(
     family = FAMILIES[one.family]
     kind = getattr(transformers, family.config)
     check_config(given, kind)
-    values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
-    if isinstance(extractor, transformers.FeatureExtractionMixin):
-        check_extractor(overrides, type(extractor))
-    model = getattr(transformers, family.model)(kind(**values))
-    if family.start is not None:
-        family.start(model)
+    check_settings(family.extractor, overrides)
+    with refusals_named("transformers refuses such a model"):
+        values, extractor = family.fit({**one.config, **shared}, {**one.feature_extractor, **overrides}, window)
+        model = getattr(transformers, family.model)(kind(**values))
+        if family.start is not None:
+            family.start(model)
     return model, extractor

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 import transformers
 
+from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
-from hf_inatsounds.frontends.spectrogram_image import HOP_SAMPLES as IMAGE_HOP_SAMPLES
-from hf_inatsounds.frontends.spectrogram_image import WINDOW_SAMPLES, SpectrogramImageExtractor
+from hf_inatsounds.frontends.image_settings import HOP_SAMPLES as IMAGE_HOP_SAMPLES
+from hf_inatsounds.frontends.image_settings import WINDOW_SAMPLES, SpectrogramImageExtractor, whole_columns
 from hf_inatsounds.windows import WindowSpec
 
 Values = dict[str, Any]
@@ -25,12 +26,14 @@ class Family:
     Attributes:
         config: transformers' config class.
         model: transformers' class with a classification head.
+        extractor: class of the feature extractor.
         fit: (config values, feature extractor values, window) → config values and the feature extractor.
         start: what a model from random weights needs beyond transformers' own initialisation.
     """
 
     config: str
     model: str
+    extractor: type
     fit: Callable[[Values, Values, WindowSpec], tuple[Values, Any]]
     start: Callable[[Any], None] | None = None
 
@@ -50,8 +53,7 @@ def image_frames(window: WindowSpec, sampling_rate: int = 22_050) -> int:
     >>> image_frames(WindowSpec(3.0, 1.5))
     512
     """
-    frames = max(1 + (window.size_samples(sampling_rate) - WINDOW_SAMPLES) // IMAGE_HOP_SAMPLES, 1)
-    return frames // 8 * 8 or frames
+    return whole_columns(max(1 + (window.size_samples(sampling_rate) - WINDOW_SAMPLES) // IMAGE_HOP_SAMPLES, 1))
 
 
 def image_extractor(values: Values, window: WindowSpec) -> SpectrogramImageExtractor:
@@ -61,9 +63,14 @@ def image_extractor(values: Values, window: WindowSpec) -> SpectrogramImageExtra
 
 
 def _fit_ast(values: Values, overrides: Values, window: WindowSpec) -> tuple[Values, Any]:
-    frames = ast_frames(window, overrides.get("sampling_rate", 16_000))
+    frames = overrides.get("max_length", ast_frames(window, overrides.get("sampling_rate", 16_000)))
     config = transformers.ASTConfig(**{"max_length": frames, **values})
     bins, length = config.num_mel_bins, config.max_length
+    if length < config.patch_size:
+        raise RecipeError(
+            f"window_s and feature_extractor.max_length must give at least {config.patch_size} frames, one patch, "
+            f"got {length}"
+        )
     extractor = transformers.ASTFeatureExtractor(**{"num_mel_bins": bins, "max_length": length, **overrides})
     return {**values, "max_length": length}, extractor
 
@@ -155,17 +162,41 @@ def _waves(rows: int, columns: int, hidden_size: int) -> torch.Tensor:
     return 0.3 * torch.cat([waves(rows).repeat_interleave(columns, 0), waves(columns).repeat(rows, 1)], dim=1)
 
 
+def _waveforms(name: str) -> Family:
+    extractor = transformers.Wav2Vec2FeatureExtractor
+    return Family(f"{name}Config", f"{name}ForSequenceClassification", extractor, _fit_waveform)
+
+
+def _images(name: str, start: Callable[[Any], None] | None = None) -> Family:
+    # a ResNet's config has no image size
+    fit = _fit_image if name == "ResNet" else _fit_sized_image
+    return Family(f"{name}Config", f"{name}ForImageClassification", SpectrogramImageExtractor, fit, start)
+
+
 FAMILIES: dict[str, Family] = {
-    "ast": Family("ASTConfig", "ASTForAudioClassification", _fit_ast, _place_ast_tokens),
-    "wav2vec2": Family("Wav2Vec2Config", "Wav2Vec2ForSequenceClassification", _fit_waveform),
-    "hubert": Family("HubertConfig", "HubertForSequenceClassification", _fit_waveform),
-    "wavlm": Family("WavLMConfig", "WavLMForSequenceClassification", _fit_waveform),
-    "data2vec": Family("Data2VecAudioConfig", "Data2VecAudioForSequenceClassification", _fit_waveform),
-    "wav2vec2-bert": Family("Wav2Vec2BertConfig", "Wav2Vec2BertForSequenceClassification", _fit_frames),
-    "whisper": Family("WhisperConfig", "WhisperForAudioClassification", _fit_whisper),
-    "resnet": Family("ResNetConfig", "ResNetForImageClassification", _fit_image),
-    "vit": Family("ViTConfig", "ViTForImageClassification", _fit_sized_image, _place_vit_tokens),
-    "efficientnet": Family("EfficientNetConfig", "EfficientNetForImageClassification", _fit_sized_image, _start_norms),
-    "mobilenet": Family("MobileNetV2Config", "MobileNetV2ForImageClassification", _fit_sized_image),
-}
+    "ast": Family(
+        "ASTConfig", "ASTForAudioClassification", transformers.ASTFeatureExtractor, _fit_ast, _place_ast_tokens
+    ),
+    "wav2vec2": _waveforms("Wav2Vec2"),
+    "hubert": _waveforms("Hubert"),
+    "wavlm": _waveforms("WavLM"),
+    "data2vec": _waveforms("Data2VecAudio"),
+    "unispeech": _waveforms("UniSpeech"),
+    "unispeech-sat": _waveforms("UniSpeechSat"),
+    "sew": _waveforms("SEW"),
+    "sew-d": _waveforms("SEWD"),
+    "wav2vec2-conformer": _waveforms("Wav2Vec2Conformer"),
+    "wav2vec2-bert": Family(
+        "Wav2Vec2BertConfig", "Wav2Vec2BertForSequenceClassification", transformers.SeamlessM4TFeatureExtractor,
+        _fit_frames,
+    ),
+    "whisper": Family(
+        "WhisperConfig", "WhisperForAudioClassification", transformers.WhisperFeatureExtractor, _fit_whisper
+    ),
+    "resnet": _images("ResNet"),
+    "vit": _images("ViT", _place_vit_tokens),
+    "efficientnet": _images("EfficientNet", _start_norms),
+    "convnext": _images("ConvNext"),
+    "mobilenet": _images("MobileNetV2"),
+}  # fmt: skip
 """Family → its classes."""

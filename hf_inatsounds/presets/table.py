@@ -36,13 +36,10 @@ _SMALL_CONVOLUTIONS: dict[str, Any] = {
     "layerdrop": 0.0,
     "mask_time_prob": 0.0,
 }
-_SMALL_WAV2VEC2 = {
-    **_SMALL,
-    **_SMALL_CONVOLUTIONS,
-    "num_feat_extract_layers": 4,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-}
+_SMALL_LAYER_NORM = {**_SMALL, **_SMALL_CONVOLUTIONS, "feat_extract_norm": "layer"}
+_SMALL_WAV2VEC2 = {**_SMALL_LAYER_NORM, "num_feat_extract_layers": 4, "do_stable_layer_norm": True}
+# SEW halves the frames once more, before its transformer
+_SMALL_SEW = {**_SMALL_LAYER_NORM, "squeeze_factor": 2}
 # The image of small models: as wide as it is to keep moments apart, for a sixth of 224 x 224's pixels.
 _SMALL_IMAGE: dict[str, Any] = {"image_size": [64, 128]}
 
@@ -72,6 +69,22 @@ PRESETS: dict[str, Preset] = {
         "data2vec",
         "a data2vec-audio of .3 M parameters, for two CPU cores",
         {**_SMALL, **_SMALL_CONVOLUTIONS, "conv_pos_kernel_size": 9, "num_conv_pos_embeddings": 2},
+    ),
+    "unispeech-tiny": Preset("unispeech", "a UniSpeech of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
+    "unispeech-sat-tiny": Preset(
+        "unispeech-sat", "a UniSpeech-SAT of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2
+    ),
+    "sew-tiny": Preset("sew", "a SEW of .4 M parameters, for two CPU cores", _SMALL_SEW),
+    "sew-d-tiny": Preset(
+        "sew-d",
+        "a SEW-D of .4 M parameters, for two CPU cores",
+        # its attention is DeBERTa's; it has no layerdrop
+        {key: value for key, value in _SMALL_SEW.items() if key != "layerdrop"},
+    ),
+    "wav2vec2-conformer-tiny": Preset(
+        "wav2vec2-conformer",
+        "a Wav2Vec2-Conformer of .5 M parameters, for two CPU cores",
+        {**_SMALL_LAYER_NORM, "conv_depthwise_kernel_size": 15},
     ),
     "wav2vec2-bert-tiny": Preset(
         "wav2vec2-bert",
@@ -161,6 +174,18 @@ PRESETS: dict[str, Preset] = {
         "EfficientNet-B1",
         {"width_coefficient": 1.0, "depth_coefficient": 1.1, "hidden_dim": 1280, "dropout_rate": 0.2},
         {"image_size": 240},
+    ),
+    "convnext-tiny": Preset(
+        "convnext",
+        "a ConvNeXT of .7 M parameters on small spectrogram images, for two CPU cores",
+        {
+            "hidden_sizes": [24, 48, 96, 192],
+            "depths": [1, 1, 3, 1],
+            "drop_path_rate": 0.05,
+            # 1e-6 is for training of hundreds of epochs: blocks that are hardly there learn late
+            "layer_scale_init_value": 0.1,
+        },
+        _SMALL_IMAGE,
     ),
     "mobilenet-tiny": Preset(
         "mobilenet",

@@ -35,7 +35,7 @@ def dry_run(recipe: Recipe, *, resume: Resume = False) -> dict[str, Any]:
         batch = trainer._prepare_inputs(setup.collator()(first))
         here = trainer.at_waveforms
         resampled = trainer.resample(batch["waveforms"].to(here), batch["lengths"].to(here))
-        features = trainer.classifier.frontend.model_inputs(*resampled)
+        features = trainer.classifier.inputs(*resampled)
         with torch.no_grad(), trainer.compute_loss_context_manager():
             outputs = trainer.compute_loss(setup.classifier.model.train(), batch, return_outputs=True)[1]
     model = setup.classifier.model

@@ -15,8 +15,9 @@ from hf_inatsounds.builder import INatSounds
 from hf_inatsounds.devices import DTYPES
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
+from hf_inatsounds.input_length import minimum_samples
 from hf_inatsounds.launched import Launched
-from hf_inatsounds.models import Classifier, build_classifier, minimum_samples
+from hf_inatsounds.models import Classifier, build_classifier
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part

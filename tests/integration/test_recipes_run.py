@@ -17,7 +17,8 @@ PRESET = {
     "ast": "ast-tiny", "wav2vec2": "wav2vec2-tiny", "hubert": "hubert-tiny", "wavlm": "wavlm-tiny",
     "data2vec-audio": "data2vec-tiny", "wav2vec2-bert": "wav2vec2-bert-tiny", "whisper": "whisper-tiny",
     "resnet-18": "resnet-tiny", "resnet-50": "resnet-tiny", "resnet-101": "resnet-tiny", "vit-b16": "vit-tiny",
-    "efficientnet-b0": "efficientnet-tiny", "mobilenet-v2": "mobilenet-tiny",
+    "efficientnet-b0": "efficientnet-tiny", "mobilenet-v2": "mobilenet-tiny", "convnext": "convnext-tiny",
+    "unispeech-sat": "unispeech-sat-tiny", "sew": "sew-tiny", "wav2vec2-conformer": "wav2vec2-conformer-tiny",
 }  # fmt: skip
 HERE = {"workers": "0", "max_steps": "1"}  # what a machine has, and how long it takes
 

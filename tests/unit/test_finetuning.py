@@ -20,7 +20,9 @@ from tests.unit.test_backbones import TINY, build, noise
 
 LAYERS = {
     "ast-tiny": 4, "wav2vec2-tiny": 2, "hubert-tiny": 2, "wavlm-tiny": 2, "data2vec-tiny": 2, "wav2vec2-bert-tiny": 2,
-    "whisper-tiny": 2, "resnet-tiny": 4, "vit-tiny": 4, "efficientnet-tiny": 6, "mobilenet-tiny": 16,
+    "unispeech-tiny": 2, "unispeech-sat-tiny": 2, "sew-tiny": 2, "sew-d-tiny": 2, "wav2vec2-conformer-tiny": 2,
+    "whisper-tiny": 2, "resnet-tiny": 4, "vit-tiny": 4, "efficientnet-tiny": 6, "convnext-tiny": 4,
+    "mobilenet-tiny": 16,
 }  # fmt: skip
 CONVOLUTIONAL = ("resnet-tiny", "efficientnet-tiny", "mobilenet-tiny")
 TRANSFORMERS = [name for name in TINY if name not in CONVOLUTIONAL]
