@@ -13,7 +13,7 @@ JOBS   ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n |
 
 DATA   ?=
 
-.PHONY: benchmark quickstart test install lint types doctest tests unit integration e2e wheel loading-script environments clean
+.PHONY: benchmark quickstart test install lint types doctest tests unit integration e2e wheel loading-script environments clients clean
 
 quickstart: $(READY)
 	$(BIN)/hf-inatsounds quickstart --out quickstart
@@ -88,5 +88,23 @@ environments: $(READY) .venv-datasets-3.6/.ready .venv-datasets-4/.ready
 	.venv-datasets-$*/bin/python -m pip install --quiet --disable-pip-version-check '$(REQUIREMENT)' soundfile
 	@touch $@
 
+# Clients that decode the audio column: torchcodec with FFmpeg, librosa under datasets 3.6, and neither. FFmpeg's libraries
+# come with PyAV's wheel, so that nothing has to be installed into the system. Not part of test: three environments.
+TORCHCODEC := torchcodec==0.13.0 'av>=18,<19'
+
+clients: $(READY) .venv-clients-3.6/.ready .venv-clients-4/.ready .venv-clients-5/.ready
+	$(BIN)/python -m tests.environments.check_clients $(BIN)/python \
+	  .venv-clients-3.6/bin/python .venv-clients-4/bin/python .venv-clients-5/bin/python
+
+.venv-clients-3.6/.ready: REQUIREMENT := datasets==3.6.0 'fsspec<=2025.3.0' 'dill<0.3.9' 'multiprocess<0.70.17'
+.venv-clients-4/.ready: REQUIREMENT := 'datasets>=4,<5'
+.venv-clients-5/.ready: REQUIREMENT := datasets==5.2.0
+.venv-clients-%/.ready: Makefile $(READY)
+	$(PYTHON) -m venv .venv-clients-$*
+	$(BIN)/python -c 'import glob, sysconfig; open(glob.glob(".venv-clients-$*/lib/*/site-packages")[0] + "/libraries.pth", "w").write(sysconfig.get_path("purelib"))'
+	.venv-clients-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed $(REQUIREMENT) $(TORCHCODEC)
+	.venv-clients-$*/bin/python -m pip install --quiet --disable-pip-version-check httpx
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(OLD) .venv-datasets-* build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD) .venv-datasets-* .venv-clients-* build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -53,18 +53,20 @@ class INatSoundsConfig(datasets.BuilderConfig):
 class INatSounds(datasets.ArrowBasedBuilder):
     """iNatSounds as a ``datasets`` builder; audio stays encoded until somebody decodes it."""
 
+    VERSION = datasets.Version("1.1.0", "unreadable recordings are silence, and a column says what is defective")
     BUILDER_CONFIG_CLASS = INatSoundsConfig
     # No BUILDER_CONFIGS: any supercategory of the source is a name, and only its annotations tell which.
 
     def _info(self) -> datasets.DatasetInfo:
         annotations = self._annotations(self.splits_made[0])
         annotations.select(self.config.name)  # an unknown name fails here, before anything is made
+        has_audio = self.config.name != "annotations"
         return datasets.DatasetInfo(
             description="iNaturalist Sounds: field recordings of birds, insects, amphibians, mammals and reptiles.",
             homepage="https://github.com/visipedia/inat_sounds",
             license=TERMS,
             citation=CITATION,
-            features=features(annotations.label_space.species, audio=self.config.name != "annotations"),
+            features=features(annotations.label_space.species, audio=has_audio, defect=has_audio),
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
@@ -223,8 +225,10 @@ def load_dataset(
         index: folder or base URL of the archives' seek indexes; without one, archives are read from front to back.
 
     Returns:
-        What ``datasets.load_dataset`` returns. The ``audio`` column decodes where torchcodec is
-        installed; elsewhere it holds ``{"bytes", "path"}`` for :func:`hf_inatsounds.audio.read_window`.
+        What ``datasets.load_dataset`` returns. The ``audio`` column decodes where ``datasets`` can decode (torchcodec
+        and FFmpeg); elsewhere it holds ``{"bytes", "path"}``. :func:`hf_inatsounds.audio.read_window` takes either.
+        Every recording decodes: an empty or unreadable one is a second of silence, and the last column, ``defect``,
+        says so. A mirror on the Hub leaves those recordings out.
 
     Raises:
         SourceError: unknown source, split or name; missing or damaged archive or index.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hf_inatsounds.audio import AudioInfo, Recording
-from hf_inatsounds.errors import AudioError
+from hf_inatsounds.errors import AudioError, EmptyAudioError
 from hf_inatsounds.schema import DEFECT_KINDS, NEAR_EMPTY_S, SAMPLING_RATE_HZ
 
 UNUSABLE = ("empty", "unreadable")
@@ -89,8 +89,6 @@ def kinds_of(info: AudioInfo) -> list[str]:
 
 
 def _look(content: Any, decode: bool) -> tuple[list[str], float | None]:
-    if not len(content):
-        return ["empty"], None
     try:
         with Recording(content) as recording:
             if decode and not (content[:4] == b"RIFF" and recording.info.subtype.startswith("PCM")):
@@ -99,6 +97,8 @@ def _look(content: Any, decode: bool) -> tuple[list[str], float | None]:
                     if recording.info.truncated:  # there is nothing behind it
                         break
             return kinds_of(recording.info), recording.info.duration_s
+    except EmptyAudioError:
+        return ["empty"], None
     except AudioError:
         return ["unreadable"], None
 
@@ -130,8 +130,8 @@ class DefectLog:
             entry = {"recording_id": recording_id, "file_name": inspection.file_name}
             for kind in inspection.kinds:
                 found[kind].append(entry)
-            if "empty" in inspection.kinds or inspection.digest is None:
-                continue  # empty files are equal, and named already
+            if not inspection.usable or inspection.digest is None:
+                continue  # nothing in them is repeated, and they are named already
             original = first.setdefault(inspection.digest, recording_id)
             if original != recording_id:
                 found["duplicate"].append({**entry, "repeats_recording_id": original})

@@ -6,17 +6,19 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hf_inatsounds.audio import Recording, Waveform
-from hf_inatsounds.errors import printable, storable
+from hf_inatsounds.errors import AudioError, CheckpointError, printable, storable
+from hf_inatsounds.hearing import Hearing, heard_windows
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.windows import WindowSpec
 
+Array = np.ndarray[Any, np.dtype[Any]]
 FORMATS = ("csv", "parquet", "raven", "audacity")
 
 
@@ -49,8 +51,12 @@ def predict_file(
     top: int = 1,
     min_score: float = 0.0,
     batch_size: int = 32,
+    channel: int | None = None,
+    hearing: Hearing | None = None,
 ) -> Iterator[Detection]:
     """Species in each window of a recording, in order of time; only ``batch_size`` windows are held at once.
+
+    Windows of digital silence have no species.
 
     Args:
         classifier: what predicts.
@@ -59,9 +65,12 @@ def predict_file(
         top: best species a window, at most.
         min_score: weaker ones are left out.
         batch_size: windows a forward pass.
+        channel: which one, from 0; None for the mean of all.
+        hearing: filled in with what became of the recording; behind the last detection it is complete.
 
     Raises:
-        AudioError: if the file is missing, empty or unreadable.
+        AudioError: if nothing of it can be heard, and there is no ``hearing`` to say so.
+        CheckpointError: if the model gives scores that are no numbers.
         InatSoundsError: if the window is longer than the model's input.
     """
     window = window or WindowSpec(classifier.window.size_s, classifier.window.size_s, "start")
@@ -69,26 +78,34 @@ def predict_file(
     names = classifier.species
     space = classifier.label_space
     common = [taxon.common_name for taxon in space.taxa] if space is not None else [""] * len(names)
-    for spans, waveforms in _batches(file, window, classifier.sampling_rate, batch_size):
-        scores = classifier.objective.scores(torch.from_numpy(classifier.logits(waveforms))).numpy()
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-        for (start_s, end_s), row, classes in zip(spans, scores, best, strict=True):
+    found = Hearing() if hearing is None else hearing
+    heard = heard_windows(file, window, classifier.sampling_rate, found, channel=channel)
+    sounding = (one for one in heard if not one.is_silent)
+    while batch := list(islice(sounding, batch_size)):
+        scores = classifier.objective.scores(torch.from_numpy(classifier.logits([one.waveform for one in batch])))
+        matrix = require_numbers(scores.numpy(), str(file))
+        best = np.argsort(-matrix, axis=1, kind="stable")[:, :top]
+        for one, row, classes in zip(batch, matrix, best, strict=True):
             for c in classes:
                 if row[c] >= min_score:
-                    yield Detection(
-                        storable(file), round(start_s, 3), round(end_s, 3), names[c], common[c], float(row[c])
-                    )
+                    span = round(one.start_s, 3), round(one.end_s, 3)
+                    yield Detection(storable(file), *span, names[c], common[c], float(row[c]))
+    if hearing is None and found.status == "failed":
+        raise AudioError(found.reason if str(file) in found.reason else f"{file}: {found.reason}")
 
 
-def _batches(
-    file: str | Path, window: WindowSpec, sampling_rate: int, batch_size: int
-) -> Iterator[tuple[list[tuple[float, float]], list[Waveform]]]:
-    with Recording(file) as recording:
-        rate = recording.info.sampling_rate
-        spans = window.spans(recording.info.n_samples, rate)
-        for first in range(0, len(spans), batch_size):
-            seconds = [(start / rate, stop / rate) for start, stop in spans[first : first + batch_size]]
-            yield seconds, [recording.read(start, stop - start, sampling_rate) for start, stop in seconds]
+def require_numbers(values: Array, where: str) -> Array:
+    """``values``, each of which is a finite number.
+
+    Raises:
+        CheckpointError: if one is not.
+    """
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            "the model's output is no number", where=where, found="NaN or infinity",
+            expected="a checkpoint without them among its weights",
+        )  # fmt: skip
+    return values
 
 
 def write_detections(detections: Iterable[Detection], path: Path, form: str) -> int:

@@ -25,6 +25,8 @@ from hf_inatsounds.archives.seekable import SeekableArchive, Span
 from hf_inatsounds.archives.side_by_side import side_by_side
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.ordering import mixed_order
+from hf_inatsounds.playable import playable
+from hf_inatsounds.schema import DEFECT_COLUMN
 
 logger = datasets.logging.get_logger(__name__)
 
@@ -78,11 +80,7 @@ class Recordings:
 
     def table(self, i: int, content: bytes) -> pa.Table:
         """The i-th row with its recording."""
-        row = self.rows.slice(i, 1)
-        audio = pa.StructArray.from_arrays(
-            [pa.array([content], pa.binary()), row["file_name"].combine_chunks().cast(pa.string())], ["bytes", "path"]
-        )
-        return row.add_column(1, "audio", audio)
+        return with_audio(self.rows, [(i, content)])
 
     def in_order(self, rows: Array) -> Iterator[tuple[int, bytes]]:
         """(row, recording) of ascending ``rows``."""
@@ -157,13 +155,15 @@ def tables_of(rows: pa.Table, recordings: Iterator[tuple[int, bytes]]) -> Iterat
 
 
 def with_audio(rows: pa.Table, batch: list[tuple[int, bytes]]) -> pa.Table:
-    """The rows that ``batch`` names, with their ``audio`` column put in its place."""
+    """The rows that ``batch`` names, with ``audio``, as any decoder takes it, in its place, and ``defect`` last."""
     table = rows.take(pa.array([i for i, _ in batch], pa.int64()))
     names = table["file_name"].to_pylist()
+    made = [playable(content) for _, content in batch]
     audio = pa.StructArray.from_arrays(
-        [pa.array([content for _, content in batch], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
+        [pa.array([one.content for one in made], pa.binary()), pa.array(names, pa.string())], ["bytes", "path"]
     )
-    return table.add_column(1, "audio", audio)
+    defects = pa.array([one.defect for one in made], pa.string())
+    return table.add_column(1, "audio", audio).append_column(DEFECT_COLUMN, defects)
 
 
 def open_indexed(source: Source, stem: str, location: Source) -> SeekableArchive:

@@ -98,14 +98,19 @@ COLUMNS: dict[str, str] = {
 }
 """Column → Arrow type name, or ``audio`` and ``label``; the order is the rows' order."""
 
+DEFECT_COLUMN = "defect"
+"""Last column of rows with audio: "empty", "unreadable" or "truncated", null where the recording is whole. It is known
+only when the recording is read, so that annotations alone do not have it."""
 
-def features(species: list[str], *, audio: bool = True, decode: bool = True) -> datasets.Features:
+
+def features(species: list[str], *, audio: bool = True, decode: bool = True, defect: bool = False) -> datasets.Features:
     """The dataset's ``datasets.Features``.
 
     Args:
         species: scientific names in label order.
         audio: whether there is an ``audio`` column; the ``annotations`` configuration has none.
         decode: whether the ``audio`` column decodes; False hands out ``{"bytes", "path"}``.
+        defect: whether ``DEFECT_COLUMN`` follows.
     """
     import datasets
 
@@ -118,4 +123,6 @@ def features(species: list[str], *, audio: bool = True, decode: bool = True) -> 
             made[name] = datasets.ClassLabel(names=species)
         else:
             made[name] = datasets.Value(kind)
+    if defect:
+        made[DEFECT_COLUMN] = datasets.Value("string")
     return datasets.Features(made)

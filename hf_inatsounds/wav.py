@@ -1,4 +1,4 @@
-"""WAV headers read without a library, and 16-bit PCM samples straight from the bytes where they lie."""
+"""WAV headers read and written without a library, and 16-bit PCM samples straight from the bytes where they lie."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ OPEN_LENGTH = 0xFFFF_FF00
 """From this claimed size on, the writer could not seek back to fill it in, and left it open."""
 
 _PASSED_CHUNKS = (b"LIST", b"fact", b"JUNK", b"bext")
+_CHUNKS_BEHIND = (*_PASSED_CHUNKS, b"id3 ", b"ID3 ", b"guan", b"wamd", b"cue ", b"smpl", b"iXML", b"_PMX", b"PEAK")
+"""What may follow the samples; where it follows at once, there are none."""
+
 _MAX_CHANNELS = 8
 
 
@@ -76,8 +79,13 @@ def plain_wav(head: bytes, size: int) -> PlainWav | None:
     while position + 8 <= len(head):
         kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
         if kind == b"data":
-            end = position + 8 + claimed
-            if layout is None or not claimed or claimed % (2 * layout[1]) or end > size:
+            if layout is None:
+                return None
+            there = wav_data_bytes(head, size)
+            if there < claimed < OPEN_LENGTH:
+                return None
+            claimed = there if claimed == there else there - there % (2 * layout[1])
+            if not claimed or claimed % (2 * layout[1]):
                 return None
             return PlainWav(*layout, n_samples=claimed // (2 * layout[1]), position=position + 8)
         if kind == b"fmt " and layout is None and claimed == 16 and position + 24 <= len(head):
@@ -99,6 +107,63 @@ def _layout(chunk: bytes) -> tuple[int, int] | None:
     return rate, channels
 
 
+def wav_data(head: bytes) -> tuple[int, int, int] | None:
+    """Where a WAV file's samples begin, how many bytes its header claims of them, and the bytes of a frame.
+
+    None where there is no ``data`` chunk among the first bytes.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, or all of them.
+    """
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    position, align = 12, 1
+    while position + 8 <= len(head):
+        kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
+        if kind == b"data":
+            return position + 8, claimed, align
+        if kind == b"fmt " and position + 22 <= len(head):
+            align = max(int.from_bytes(head[position + 20 : position + 22], "little"), 1)
+        position += 8 + claimed + claimed % 2
+    return None
+
+
+def wav_data_bytes(head: bytes, size: int) -> int:
+    """Bytes of samples that a WAV file holds: what its header claims, or what is there where that cannot be.
+
+    A recorder that lost power leaves a size of 0 before its samples, a writer to a pipe leaves it open, and beyond
+    4 GiB sizes wrap around.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, or all of them.
+        size: bytes of the whole file.
+
+    >>> head = b"RIFF" + bytes(4) + b"WAVE" + b"data" + bytes(4)
+    >>> wav_data_bytes(head + bytes(80), 100), wav_data_bytes(head + b"LIST" + bytes(76), 100)
+    (80, 0)
+    """
+    found = wav_data(head)
+    if found is None:
+        return 0
+    start, claimed, _ = found
+    there = max(size - start, 0)
+    if claimed >= OPEN_LENGTH or claimed > there:
+        return there
+    if claimed == 0:
+        return 0 if head[start : start + 4] in _CHUNKS_BEHIND else there
+    return claimed + ((there - claimed) >> 32 << 32)
+
+
+def wav_with_size(content: bytes, n_bytes: int) -> bytes:
+    """A WAV file whose header claims ``n_bytes`` of samples."""
+    found = wav_data(content[:HEAD_BYTES])
+    if found is None:
+        return content
+    start = found[0]
+    sizes = struct.pack("<I", start + n_bytes - 8), struct.pack("<I", n_bytes)
+    return b"".join([content[:4], sizes[0], content[8 : start - 4], sizes[1], content[start:]])
+
+
 def wav_is_truncated(head: bytes, size: int) -> bool:
     """Whether a WAV file's ``data`` chunk claims more bytes than the file has.
 
@@ -109,12 +174,23 @@ def wav_is_truncated(head: bytes, size: int) -> bool:
     >>> wav_is_truncated(b"RIFF" + b"....WAVE" + b"data" + (100).to_bytes(4, "little"), size=60)
     True
     """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return False
-    position = 12
-    while position + 8 <= len(head):
-        claimed = int.from_bytes(head[position + 4 : position + 8], "little")
-        if head[position : position + 4] == b"data":
-            return claimed < OPEN_LENGTH and position + 8 + claimed > size
-        position += 8 + claimed + claimed % 2
-    return False
+    found = wav_data(head)
+    return found is not None and found[1] < OPEN_LENGTH and found[0] + found[1] > size
+
+
+def write_wav(samples: np.ndarray[Any, np.dtype[np.float32]], sampling_rate: int, promised: int | None = None) -> bytes:
+    """A 16-bit mono WAV file.
+
+    Args:
+        samples: (T,) in [-1, 1]; what is louder is clipped.
+        sampling_rate: in Hz.
+        promised: samples that the header claims, where that is more than there are.
+
+    >>> wav_is_truncated(write_wav(np.zeros(5, np.float32), 22_050, promised=9), 54)
+    True
+    """
+    values = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    claimed = min(2 * max(promised or 0, len(samples)), OPEN_LENGTH - 2)
+    layout = struct.pack("<IHHIIHH", 16, 1, 1, sampling_rate, 2 * sampling_rate, 2, 16)
+    head = b"WAVEfmt " + layout + b"data" + struct.pack("<I", claimed)
+    return b"RIFF" + struct.pack("<I", len(head) + claimed) + head + values

@@ -8,12 +8,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
-from hf_inatsounds.cli.output import hush_libraries, note, show
-from hf_inatsounds.errors import AudioError, InatSoundsError
+from hf_inatsounds.cli.heard import HeardFiles
+from hf_inatsounds.cli.output import hush_libraries, show
+from hf_inatsounds.errors import InatSoundsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="Parquet file to write")
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
+    parser.add_argument("--channel", type=int, help="channel to listen to, from 0 (default: the mean of all)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows held at once (default: 32)")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Embed; a file that cannot be read is named, the others go on, and the exit code is 1."""
+    """Embed; a file that was not heard whole is named, the others go on, and the exit code is 1."""
     if arguments.batch_size < 1:
         raise InatSoundsError("bad value", where="--batch-size", found=arguments.batch_size, expected="at least 1")
     hush_libraries()
@@ -44,19 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     size_s = arguments.window or embedder.window.size_s
     window = chosen_window(embedder.window, size_s, arguments.stride or size_s, alignment="start")
-    failed: list[str] = []
+    heard = HeardFiles("embed", quiet=arguments.quiet)
+    options = {"batch_size": arguments.batch_size, "channel": arguments.channel}
     with replacing(arguments.out) as path, EmbeddingTable(path) as table:
         for file in track(arguments.files, "embedding", total=len(arguments.files), quiet=arguments.quiet):
-            try:
-                for batch in embed_file(embedder, file, window, batch_size=arguments.batch_size):
+            with heard.file(file) as hearing:
+                for batch in embed_file(embedder, file, window, hearing, **options):
                     table.add(file, *batch)
-            except AudioError as error:
-                failed.append(file)
-                print(f"hf-inatsounds embed: {error}", file=sys.stderr)
-        if not table.rows:
-            raise InatSoundsError("nothing was embedded", where=arguments.out, found=f"{len(failed)} unreadable files")
-    found = {"out": arguments.out, "windows": table.rows, "dimensions": table.dimensions, "failed": failed}
+        heard.require_something(arguments.out)
+    found = {"out": arguments.out, "windows": table.rows, "dimensions": table.dimensions, **heard.as_dict()}
     show(found, f"{arguments.out}: {table.rows} windows, {table.dimensions} dimensions", as_json=arguments.json)
-    if failed:
-        note(f"{len(failed)} of {len(arguments.files)} files could not be read", quiet=arguments.quiet)
-    return 1 if failed else 0
+    return heard.exit_code()

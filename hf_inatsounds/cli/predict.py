@@ -12,12 +12,12 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
-from hf_inatsounds.cli.output import hush_libraries, note, show
-from hf_inatsounds.errors import AudioError, InatSoundsError
+from hf_inatsounds.cli.heard import HeardFiles
+from hf_inatsounds.cli.output import hush_libraries, show
+from hf_inatsounds.errors import InatSoundsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=float, default=0.0, help="leave out weaker ones (default: 0)")
     parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
+    parser.add_argument("--channel", type=int, help="channel to listen to, from 0 (default: the mean of all)")
     parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict; a file that cannot be read is named, the others go on, and the exit code is 1."""
+    """Predict; a file that was not heard whole is named, the others go on, and the exit code is 1."""
     if arguments.top < 1:
         raise InatSoundsError("bad value", where="--top", found=arguments.top, expected="at least 1")
     if arguments.format == "parquet" and not arguments.out:
@@ -55,29 +56,25 @@ def run(arguments: argparse.Namespace) -> int:
     )
     size_s = arguments.window or classifier.window.size_s
     window = chosen_window(classifier.window, size_s, arguments.stride or size_s, alignment="start")
-    failed: list[str] = []
+    heard = HeardFiles("predict", quiet=arguments.quiet)
+    options = {"window": window, "top": arguments.top, "min_score": arguments.min_score, "channel": arguments.channel}
 
     def detections() -> Iterator[Detection]:
         bar = track(arguments.files, "predicting", total=len(arguments.files), quiet=arguments.quiet)
         for file in bar:
-            options: dict[str, Any] = {"window": window, "top": arguments.top, "min_score": arguments.min_score}
-            try:
-                yield from predict_file(classifier, file, batch_size=arguments.batch_size, **options)
-            except AudioError as error:
-                failed.append(file)
-                print(f"hf-inatsounds predict: {error}", file=sys.stderr)
+            with heard.file(file) as hearing:
+                yield from predict_file(classifier, file, batch_size=arguments.batch_size, hearing=hearing, **options)
 
     if arguments.out:
         with replacing(arguments.out) as path:
             count = write_detections(detections(), Path(path), arguments.format)
-        found = {"out": arguments.out, "detections": count, "failed": failed}
+            heard.require_something(arguments.out)
+        found = {"out": arguments.out, "detections": count, **heard.as_dict()}
         show(found, f"{arguments.out}: {count} detections", as_json=arguments.json)
     elif arguments.json:
         rows = [vars(one) for one in detections()]
-        show({"detections": rows, "failed": failed}, "", as_json=True)
+        show({"detections": rows, **heard.as_dict()}, "", as_json=True)
     else:
         for line in LINES[arguments.format](detections()):
             sys.stdout.write(line)
-    if failed:
-        note(f"{len(failed)} of {len(arguments.files)} files could not be read", quiet=arguments.quiet)
-    return 1 if failed else 0
+    return heard.exit_code()

@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
             target.upload_part(builder.folder, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
         return show(done, f"rank {part.rank}: {len(builder.own_shards)} shards done", as_json=arguments.json)
     done |= {"public": arguments.public, "audio": audio, "recordings": manifest["recordings"]}
+    done |= {"left_out": manifest["left_out"]}
     done |= {"files": len(manifest["files"]) + 1, "bytes": sum(record["size"] for record in manifest["files"])}
     if target is not None:
         done |= target.upload(builder.folder, manifest)
@@ -149,7 +150,8 @@ def _text(done: dict[str, Any], manifest: dict[str, Any]) -> str:
     absent = sum(len(record.get("not_in_the_archive", ())) for record in manifest["files"])
     lines = [
         f"{done['recordings']} recordings in {done['files']} files, {done['bytes'] / 1e6:,.1f} MB: {done['folder']}",
-        f"kept as original bytes: {sum(map(len, kept))}; annotated but not in the archives: {absent}",
+        f"kept as original bytes: {sum(map(len, kept))}; left out, since nothing of them can be decoded: "
+        f"{sum(manifest['left_out'].values())}; annotated but not in the archives: {absent}",
     ]
     if done["repo_id"]:
         visibility = "public" if done["public"] else "private"

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 
-from hf_inatsounds.audio import Recording, probe
+from hf_inatsounds.audio import Recording, Waveform, probe
 from hf_inatsounds.downstream.policies import Policy
-from hf_inatsounds.errors import SuiteError
+from hf_inatsounds.errors import AudioError, SuiteError
 
 TOLERANCE_S = 0.1
 """How far an annotation may reach past the recording's end: tables are rounded, and codecs pad."""
@@ -75,6 +75,21 @@ class Clip:
     def open(self) -> Recording:
         """The recording, opened."""
         return open_recording(self.audio)
+
+    def waveform(self, recording: Recording, sampling_rate: int) -> Waveform:
+        """(T,) samples of the clip out of its open recording.
+
+        Raises:
+            AudioError: if nothing of it can be heard, since a silence that is not there would be scored.
+        """
+        waveform = recording.read(self.start_s, self.end_s - self.start_s, sampling_rate)
+        rate = recording.info.sampling_rate
+        if not len(waveform) or not recording.heard(round(self.start_s * rate), round(self.end_s * rate)):
+            raise AudioError(
+                "nothing of a clip can be heard", where=self.audio, found=f"{self.start_s:g} to {self.end_s:g} s",
+                expected=f"at most {recording.info.duration_s:g} s, undamaged",
+            )  # fmt: skip
+        return waveform
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def embed_clips(
 def windows_of(embedder: Embedder, clip: Clip) -> list[Waveform]:
     """A clip's windows, (T,) float32 each: full ones, the last moved back, or the whole of a shorter clip."""
     with clip.open() as recording:
-        waveform = recording.read(clip.start_s, clip.end_s - clip.start_s, embedder.sampling_rate)
+        waveform = clip.waveform(recording, embedder.sampling_rate)
     # "start": a window of mostly padding would be an odd sample of the clip
     window = WindowSpec(embedder.window.size_s, embedder.window.stride_s, "start")
     return [waveform[start:stop] for start, stop in window.spans(len(waveform), embedder.sampling_rate)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_inatsounds.audio import Recording
 from hf_inatsounds.downstream.embedding import Embedder
 from hf_inatsounds.errors import storable
+from hf_inatsounds.hearing import Hearing, heard_windows
+from hf_inatsounds.inference import require_numbers
 from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -23,22 +25,33 @@ SCHEMA = pa.schema(
 
 
 def embed_file(
-    embedder: Embedder, file: str, window: WindowSpec, *, batch_size: int = 32
+    embedder: Embedder,
+    file: str,
+    window: WindowSpec,
+    hearing: Hearing,
+    *,
+    batch_size: int = 32,
+    channel: int | None = None,
 ) -> Iterator[tuple[Array, Array]]:
     """Spans (W, 2) in seconds and embeddings (W, D) of a recording, ``batch_size`` windows at a time.
 
+    Args:
+        embedder: what embeds.
+        file: the recording.
+        window: how it is cut.
+        hearing: filled in with what became of it; nothing is raised for a recording.
+        batch_size: windows held at once.
+        channel: which one, from 0; None for the mean of all.
+
     Raises:
-        AudioError: if it is missing, empty or unreadable.
+        CheckpointError: if the model gives embeddings that are no numbers.
         InatSoundsError: if the window is longer than the model's input.
     """
     embedder.check_window(window)
-    with Recording(file) as recording:
-        rate = recording.info.sampling_rate
-        spans = window.spans(recording.info.n_samples, rate)
-        for first in range(0, len(spans), batch_size):
-            seconds = [(start / rate, stop / rate) for start, stop in spans[first : first + batch_size]]
-            windows = [recording.read(start, stop - start, embedder.sampling_rate) for start, stop in seconds]
-            yield np.array(seconds), embedder.embed(windows)
+    heard = heard_windows(file, window, embedder.sampling_rate, hearing, channel=channel)
+    while batch := list(islice(heard, batch_size)):
+        embedded = require_numbers(embedder.embed([one.waveform for one in batch]), file)
+        yield np.array([(one.start_s, one.end_s) for one in batch]), embedded
 
 
 class EmbeddingTable:

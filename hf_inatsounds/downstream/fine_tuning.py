@@ -190,8 +190,8 @@ def _category(label: int, name: str) -> dict[str, Any]:
 
 def _write_wav(clip: Clip, path: Path) -> float:
     with clip.open() as recording:
-        samples = recording.read(clip.start_s, clip.end_s - clip.start_s)
         rate = recording.info.sampling_rate
+        samples = clip.waveform(recording, rate)
     path.parent.mkdir(parents=True, exist_ok=True)
     sf.write(path, np.clip(samples, -1.0, 1.0), rate, subtype="PCM_16")
     return len(samples) / rate

@@ -36,7 +36,7 @@ def render_dataset_card(
     """
     import jinja2
 
-    tables = _rows(plan, annotations)
+    tables = _rows(plan, annotations, records)
     space = annotations[plan.settings.splits[0]].label_space
     official = len(space) == OFFICIAL_CLASSES
     title = "iNaturalist Sounds Dataset" if official else annotations[plan.settings.splits[0]].title
@@ -46,9 +46,7 @@ def render_dataset_card(
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701
     )
-    kept: Counter[str] = Counter()
-    for record in records:
-        kept.update({reason: len(names) for reason, names in record["kept_as_original_bytes"].items()})
+    counts = {key: count_reasons(records, key) for key in ("kept_as_original_bytes", "left_out")}
     return environment.from_string(template).render(
         metadata=metadata(plan, sum(table.num_rows for table in tables.values())),
         title=" ".join((title or "A dataset in the layout of iNatSounds").split()),
@@ -67,7 +65,8 @@ def render_dataset_card(
         hours=sum(_hours(table) for table in tables.values()),
         audio_format=plan.settings.audio_format,
         seed=plan.settings.seed,
-        kept=sorted(kept.items()),
+        kept=sorted(counts["kept_as_original_bytes"].items()),
+        left_out=sorted(counts["left_out"].items()),
         absent=sum(len(record["not_in_the_archive"]) for record in records),
         terms=TERMS,
         citation=CITATION,
@@ -120,16 +119,27 @@ def composition(tables: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (-total[row["supercategory"]], row["supercategory"]))
 
 
-def _rows(plan: Plan, annotations: Mapping[str, Annotations]) -> dict[str, pa.Table]:
-    """Split → the rows that the mirror is of: those with audio, or all where none has."""
+def count_reasons(records: list[dict[str, Any]], key: str) -> Counter[str]:
+    """Reason → recordings, of the shards' ``kept_as_original_bytes`` or ``left_out``."""
+    counts: Counter[str] = Counter()
+    for record in records:
+        counts.update({reason: len(names) for reason, names in record.get(key, {}).items()})
+    return counts
+
+
+def _rows(plan: Plan, annotations: Mapping[str, Annotations], records: list[dict[str, Any]]) -> dict[str, pa.Table]:
+    """Split → the rows that the mirror is of: those in its shards, or all where there are none."""
     if not plan.shards:
         return {split: annotations[split].table for split in plan.settings.splits}
-    return {
-        split: annotations[split].table.take(
-            pa.array(sorted(row for shard in plan.shards if shard.split == split for row in shard.rows), pa.int64())
-        )
-        for split in plan.settings.splits
-    }
+    away = {name for record in records for name in record["not_in_the_archive"]}
+    away |= {name for record in records for names in record["left_out"].values() for name in names}
+    found = {}
+    for split in plan.settings.splits:
+        table = annotations[split].table
+        names = table["file_name"].to_pylist()
+        rows = [row for shard in plan.shards if shard.split == split for row in shard.rows if names[row] not in away]
+        found[split] = table.take(pa.array(sorted(rows), pa.int64()))
+    return found
 
 
 def _hours(table: pa.Table) -> float:

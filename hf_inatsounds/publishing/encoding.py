@@ -1,4 +1,4 @@
-"""One recording's bytes as they stand in a shard: FLAC of the same samples, or the original bytes."""
+"""One recording's bytes as they stand in a shard: FLAC of the same samples, or what any decoder reads of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 
-from hf_inatsounds.wav import wav_is_truncated
+from hf_inatsounds.defects import UNUSABLE
+from hf_inatsounds.playable import playable
 
 COMPRESSION_LEVEL = 0.5
 """libsndfile's scale, FLAC's level 4. On 277 real recordings, one core: 0 → 133 MB/s of WAV and 0.560 of its size,
 0.375 → 129 and 0.479, 0.5 → 124 and 0.459, 0.75 → 102 and 0.454, 1 → 66 and 0.436."""
 
 KEPT = ("", "empty", "unreadable", "truncated", "not lossless as FLAC", "not WAV")
-"""Why a recording stands in a shard as its original bytes; the first: for no reason."""
+"""Why a recording does not stand in a shard as FLAC of its samples; the first: for no reason."""
+
+LEFT_OUT = UNUSABLE
+"""Reasons for which a recording is in no shard: plain ``datasets`` would stop at it."""
 
 _BLOCK_FRAMES = 1 << 18
 _FLAC_SUBTYPES = {"PCM_U8": ("PCM_S8", "int16"), "PCM_16": ("PCM_16", "int16"), "PCM_24": ("PCM_24", "int32")}
@@ -30,8 +34,8 @@ class Encoded:
     """A recording ready for a shard.
 
     Attributes:
-        content: its bytes.
-        kept: one of ``KEPT``; not empty where ``content`` are the original bytes for that reason.
+        content: its bytes; none where it is left out.
+        kept: one of ``KEPT``; not empty where ``content`` is not FLAC, or there is none, for that reason.
     """
 
     content: bytes
@@ -43,19 +47,20 @@ def encode(content: bytes, audio_format: str) -> Encoded:
 
     Args:
         content: the recording's file.
-        audio_format: "flac" or "wav"; as "wav" the bytes never change, and defects are named all the same.
+        audio_format: "flac" or "wav"; as "wav" the bytes of a whole recording never change.
     """
-    if not content:
-        return Encoded(content, "empty")
+    made = playable(content)
+    if made.defect in LEFT_OUT:
+        return Encoded(b"", str(made.defect))
+    if made.defect == "truncated":  # FLAC would say nothing of the lost end
+        return Encoded(made.content, "truncated")
+    if audio_format == "wav":
+        return Encoded(made.content)
     try:
-        with sf.SoundFile(io.BytesIO(content)) as recording:
-            if recording.frames == 0:
-                return Encoded(content, "empty")
-            if wav_is_truncated(content[:4096], len(content)):  # FLAC would say nothing of the lost end
-                return Encoded(content, "truncated")
-            return Encoded(content) if audio_format == "wav" else _flac(content, recording)
+        with sf.SoundFile(io.BytesIO(made.content)) as recording:
+            return _flac(made.content, recording)
     except (sf.LibsndfileError, RuntimeError):
-        return Encoded(content, "unreadable")
+        return Encoded(b"", "unreadable")
 
 
 def _flac(content: bytes, recording: sf.SoundFile) -> Encoded:

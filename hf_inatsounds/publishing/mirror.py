@@ -20,7 +20,7 @@ from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
 from hf_inatsounds.labels import FILE_NAME
 from hf_inatsounds.progress import Bar, track
-from hf_inatsounds.publishing.dataset_card import render_dataset_card
+from hf_inatsounds.publishing.dataset_card import count_reasons, render_dataset_card
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.parts import Part, Records, await_records
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
@@ -32,6 +32,9 @@ from hf_inatsounds.schema import STEMS, features
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 WORK_FOLDER = ".publishing"
+
+FORMAT = 2
+"""Of the shards; raised when the same source and settings give other bytes. 2: what cannot be decoded is left out."""
 
 
 class MirrorBuilder:
@@ -72,7 +75,7 @@ class MirrorBuilder:
             split: read_annotations(self.source, split) for split in settings.splits
         }
         species = self.annotations[settings.splits[0]].label_space.species
-        self.schema = features(species).arrow_schema
+        self.schema = features(species, defect=True).arrow_schema
         self.bare_schema = features(species, audio=False).arrow_schema
         self.plan: Plan = make_plan(self.annotations, settings, audio=audio, state=self._state())
         self.work = self.folder / WORK_FOLDER / self.plan.fingerprint
@@ -181,6 +184,7 @@ class MirrorBuilder:
             "title": self.annotations[self.plan.settings.splits[0]].title,
             "settings": describe(self.plan.settings),
             "recordings": sum(record["rows"] for record in records),
+            "left_out": dict(sorted(count_reasons(records, "left_out").items())),
             "files": files,
         }
         for left in self.folder.rglob(".*.partial"):  # of a run that was killed while it wrote them
@@ -192,7 +196,7 @@ class MirrorBuilder:
         """What the bytes depend on besides settings and annotations."""
         archives = [Path(self.source.root, f"{STEMS[split]}.tar.gz") for split in self.annotations]
         sizes = [path.stat().st_size for path in archives if not self.source.is_remote and path.exists()]
-        return f"{pa.__version__} {sf.__libsndfile_version__} {sizes} {self.schema.metadata!r}"
+        return f"{FORMAT} {pa.__version__} {sf.__libsndfile_version__} {sizes} {self.schema.metadata!r}"
 
     def _check_folder(self) -> None:
         """Refuse a folder with another mirror in it: its shards would mix with ours."""

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_inatsounds.publishing.encoding import Encoded, encode
+from hf_inatsounds.publishing.encoding import LEFT_OUT, Encoded, encode
 from hf_inatsounds.publishing.plan import Shard
 from hf_inatsounds.publishing.spool import Spool
+from hf_inatsounds.schema import DEFECT_COLUMN
 
 IN_FLIGHT_BYTES = 128 << 20
 """Recordings read and not yet spooled; one larger than this travels alone."""
@@ -89,23 +90,32 @@ def write_shard(shard: Shard, table: pa.Table, spool: Spool, schema: pa.Schema, 
         path: the file.
 
     Returns:
-        The shard's record: path, size, sha256, rows, what was kept as original bytes, what the archive lacks.
+        The shard's record: path, size, sha256, rows, what was kept as original bytes, what was left out since nothing
+        of it can be decoded, what the archive lacks.
     """
-    kept: dict[str, list[str]] = {}
+    odd: dict[str, list[str]] = {}
     there: set[int] = set()
+    n_rows = 0
     file_names = table["file_name"]
+
+    def recordings() -> Iterator[tuple[int, Encoded]]:
+        for row, one in spool.read(iter(shard.rows)):
+            there.add(row)
+            if one.kept:
+                odd.setdefault(one.kept, []).append(file_names[row].as_py())
+            if one.kept not in LEFT_OUT:
+                yield row, one
+
     with parquet_writer(path, schema) as writer:
-        for rows, encoded in _row_groups(spool, shard.rows):
-            there.update(rows)
-            for row, one in zip(rows, encoded, strict=True):
-                if one.kept:
-                    kept.setdefault(one.kept, []).append(file_names[row].as_py())
+        for rows, encoded in _row_groups(recordings()):
+            n_rows += len(rows)
             writer.write_table(_with_audio(table, rows, encoded, schema), row_group_size=len(rows))
     absent = [file_names[row].as_py() for row in shard.rows if row not in there]
     return {
         **file_record(path, shard.path),
-        "rows": len(there),
-        "kept_as_original_bytes": {reason: sorted(names) for reason, names in sorted(kept.items())},
+        "rows": n_rows,
+        "kept_as_original_bytes": {why: sorted(names) for why, names in sorted(odd.items()) if why not in LEFT_OUT},
+        "left_out": {why: sorted(names) for why, names in sorted(odd.items()) if why in LEFT_OUT},
         "not_in_the_archive": sorted(absent),
     }
 
@@ -140,11 +150,11 @@ def file_record(path: Path, name: str) -> dict[str, Any]:
     return {"path": name, "size": os.path.getsize(path), "sha256": digest}
 
 
-def _row_groups(spool: Spool, order: tuple[int, ...]) -> Iterator[tuple[list[int], list[Encoded]]]:
+def _row_groups(recordings: Iterator[tuple[int, Encoded]]) -> Iterator[tuple[list[int], list[Encoded]]]:
     rows: list[int] = []
     encoded: list[Encoded] = []
     size = 0
-    for row, one in spool.read(iter(order)):
+    for row, one in recordings:
         rows.append(row)
         encoded.append(one)
         size += len(one.content)
@@ -161,7 +171,9 @@ def _with_audio(table: pa.Table, rows: list[int], encoded: list[Encoded], schema
     audio = pa.StructArray.from_arrays(
         [pa.array([one.content for one in encoded], pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
     )
-    return part.add_column(schema.names.index("audio"), "audio", audio).cast(schema)
+    defects = pa.array([one.kept if one.kept == "truncated" else None for one in encoded], pa.string())
+    part = part.add_column(schema.names.index("audio"), "audio", audio).append_column(DEFECT_COLUMN, defects)
+    return part.cast(schema)
 
 
 def _path(file_name: str, encoded: Encoded) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hf_inatsounds.audio import Recording, Waveform
+from hf_inatsounds.audio import Waveform
 from hf_inatsounds.defects import DefectLog, inspect_recording
 from hf_inatsounds.encoded import embedded
-from hf_inatsounds.errors import AudioError, ScoresError
+from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.hearing import Hearing, heard_windows
 from hf_inatsounds.metrics import FilePool, true_places
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.scoring.scores import FileScores
@@ -125,13 +126,10 @@ def score_block(
 
 def read_windows(audio: Any, window: WindowSpec, sampling_rate: int) -> Iterator[tuple[Waveform, float, float]]:
     """Each window of a recording with its beginning and end in seconds; an unreadable one gives one of silence."""
-    try:
-        with Recording(audio) as recording:
-            rate = recording.info.sampling_rate
-            spans = window.spans(recording.info.n_samples, rate)
-            for start, stop in spans:
-                yield recording.read(start / rate, (stop - start) / rate, sampling_rate), start / rate, stop / rate
-    except AudioError:
+    hearing = Hearing()
+    for waveform, start_s, end_s, _ in heard_windows(audio, window, sampling_rate, hearing):
+        yield waveform, start_s, end_s
+    if not hearing.windows:
         yield np.zeros(0, np.float32), 0.0, 0.0
 
 

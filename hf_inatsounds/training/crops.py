@@ -152,7 +152,7 @@ class CropCollator:
             others = [random_crop(n_samples, size, generator) for _ in range(CANDIDATES - 1)]
             start, stop = loudest(recording, [(start, stop), *others])
         crop = recording.read_samples(start, stop, self.sampling_rate)[:size_out]
-        if not len(crop) and n_samples:  # cut short before the crop: its beginning is all that is left
+        if n_samples and not (len(crop) and recording.heard(start, stop)):  # its beginning is what is surely there
             crop = recording.read_samples(0, min(size, n_samples), self.sampling_rate)[:size_out]
         return self.augmentation(crop, size_out, self.sampling_rate, generator) if len(crop) else crop
 

@@ -9,7 +9,8 @@ import torch
 from transformers import TrainingArguments, get_scheduler
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.models import Classifier, minimum_samples
+from hf_inatsounds.input_length import minimum_samples
+from hf_inatsounds.models import Classifier
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.failures import REFUSALS
 from hf_inatsounds.training.learning import optimizer_groups

@@ -35,7 +35,8 @@ def forward_rows(source: Path, name: str, split: str) -> dict:
         if name != "annotations":
             samples = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="int16")[0]
             row["audio"] = hashlib.sha256(samples.tobytes()).hexdigest()
-        found[row["recording_id"]] = row
+        if row.get("defect") not in ("empty", "unreadable"):  # those are in no shard
+            found[row["recording_id"]] = row
     return found
 
 

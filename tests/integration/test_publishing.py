@@ -54,6 +54,11 @@ def by_id(rows):
     return found
 
 
+def readable(rows):
+    """Those that a mirror of recordings holds."""
+    return {key: row for key, row in rows.items() if row.get("defect") not in ("empty", "unreadable")}
+
+
 def mirrored(folder, name, split, streaming=True):
     return by_id(datasets.load_dataset(str(folder), name, split=split, streaming=streaming))
 
@@ -79,7 +84,7 @@ def test_rows_are_those_of_the_forward_stream_byte_for_byte(source, tmp_path, re
     for name in ("all", "aves", "evaluation", "annotations"):
         for split in splits:
             expected = by_id(open_dataset(name, split, source=where, streaming=True))
-            assert mirrored(tmp_path, name, split) == expected
+            assert mirrored(tmp_path, name, split) == readable(expected)
 
 
 def test_over_http_rows_by_index_read_forward_and_from_the_mirror_are_the_same(animals, tmp_path):
@@ -95,7 +100,12 @@ def test_over_http_rows_by_index_read_forward_and_from_the_mirror_are_the_same(a
             by_index = open_dataset("all", split, source=server.url, streaming=True, index=index_server.url)
             assert by_id(by_index) == forward
             assert by_id(by_index.shuffle(seed=1)) == forward
-            assert mirrored(tmp_path / "mirror", "all", split) == forward
+            assert mirrored(tmp_path / "mirror", "all", split) == readable(forward)
+
+
+def named(manifest, key):
+    """Files that the shards' records name under a key."""
+    return [name for one in manifest["files"] for names in one.get(key, {}).values() for name in names]
 
 
 @pytest.mark.parametrize("source", ["tiny", "animals"])
@@ -104,10 +114,8 @@ def test_flac_has_the_same_samples_and_every_other_column(source, tmp_path, requ
     manifest = build(where, tmp_path, splits=("train",), settings={"shard_bytes": 4_000_000})
     expected = by_id(open_dataset("all", "train", source=where, streaming=True))
     found = mirrored(tmp_path, "all", "train", streaming=False)
-    assert found.keys() == expected.keys()
-    kept = [
-        name for one in manifest["files"] for names in one.get("kept_as_original_bytes", {}).values() for name in names
-    ]
+    assert found.keys() == readable(expected).keys()
+    kept = named(manifest, "kept_as_original_bytes")
     for key, row in found.items():
         audio, original = row.pop("audio"), expected[key].pop("audio")
         assert row == expected[key]
@@ -117,7 +125,10 @@ def test_flac_has_the_same_samples_and_every_other_column(source, tmp_path, requ
         else:
             assert audio["path"] == original["path"].removesuffix(".wav") + ".flac"
             assert audio["bytes"][:4] == b"fLaC"
-    assert len(kept) == (2 if source == "animals" else 0)  # the empty and the truncated one
+    assert len(kept) == (1 if source == "animals" else 0)  # the truncated one
+    left_out = named(manifest, "left_out")
+    assert left_out == [row["file_name"] for row in expected.values() if row["defect"] == "empty"]
+    assert len(left_out) == sum(manifest["left_out"].values()) == (1 if source == "animals" else 0)
 
 
 def test_what_cannot_be_decoded_or_is_not_there_is_counted(tmp_path):
@@ -130,14 +141,12 @@ def test_what_cannot_be_decoded_or_is_not_there_is_counted(tmp_path):
     (tmp_path / "source").mkdir()
     source = write_source(tmp_path / "source", change=spoil)
     manifest = build(source, tmp_path / "mirror")
-    kept = [name for one in manifest["files"] for name in one.get("kept_as_original_bytes", {}).get("unreadable", [])]
     absent = [name for one in manifest["files"] for name in one.get("not_in_the_archive", [])]
-    assert (len(kept), len(absent), manifest["recordings"]) == (3, 3, 21)
-    card = (tmp_path / "mirror/README.md").read_text()
-    assert "3 unreadable" in card
+    assert (manifest["left_out"], len(absent), manifest["recordings"]) == ({"unreadable": 3}, 3, 18)
+    card = (tmp_path / "mirror" / "README.md").read_text()
+    assert "nothing can be decoded is left out:\n3 unreadable" in card
+    assert "18 recordings" in card
     assert "Annotated recordings that the archives lack: 3" in card
-    row = next(row for row in mirrored(tmp_path / "mirror", "all", "train").values() if row["file_name"] in kept)
-    assert row["audio"] == {"bytes": b"no recording", "path": row["file_name"]}
 
 
 def test_the_manifest_has_every_file_and_its_checksum(mirror):

@@ -208,8 +208,8 @@ def test_what_is_no_number_is_refused():
 
 
 def test_one_read_is_bounded(monkeypatch):
-    monkeypatch.setattr("hf_inatsounds.audio.MAX_SAMPLES", 10_000)
-    monkeypatch.setattr("hf_inatsounds.audio.BLOCK_SAMPLES", 4_000)
+    monkeypatch.setattr("hf_inatsounds.audio.file_decoder.MAX_SAMPLES", 10_000)
+    monkeypatch.setattr("hf_inatsounds.audio.file_decoder.BLOCK_SAMPLES", 4_000)
     for content in (CONTENT, wav(WAVE, form="FLAC")):
         with pytest.raises(AudioError, match="window by window"):
             read_window(content)

@@ -1,0 +1,80 @@
+"""What ``predict`` and ``embed`` say of the files that they were given: which were not heard whole, and why."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from hf_inatsounds.cli.output import note
+from hf_inatsounds.errors import InatSoundsError, printable, storable
+
+if TYPE_CHECKING:
+    from hf_inatsounds.hearing import Hearing
+
+
+class HeardFiles:
+    """Collects what became of each file, and says on stderr what was not as it should be.
+
+    Args:
+        command: whose files they are.
+        quiet: whether to leave out what is worth a note and no failure.
+    """
+
+    def __init__(self, command: str, *, quiet: bool) -> None:
+        self.command, self.quiet = command, quiet
+        self.found: dict[str, Hearing] = {}
+
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[Hearing]:
+        """A file's ``Hearing``, which is told when the block ends without an error."""
+        from hf_inatsounds.hearing import Hearing
+
+        hearing = Hearing()
+        yield hearing
+        self.found[name] = hearing
+        notes = hearing.notes()
+        if hearing.status != "ok":
+            reason = notes.pop(0)
+            line = reason if name in reason else f"{name}: {reason}"
+            print(f"hf-inatsounds {self.command}: {printable(line)}", file=sys.stderr, flush=True)
+        for line in notes:
+            note(f"{printable(name)}: {line}", quiet=self.quiet)
+
+    def require_something(self, out: str) -> None:
+        """Nothing is written, and nothing overwritten, where no file was heard.
+
+        Raises:
+            InatSoundsError: if that is so.
+        """
+        if all(one.status == "failed" for one in self.found.values()):
+            raise InatSoundsError(
+                "nothing was heard", where=out, found=f"{len(self.found)} files without a sample that can be read",
+                fix="The output is left as it was.",
+            )  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``failed`` and ``partial`` name files, ``files`` has each one's status, reason and seconds."""
+        return {
+            "failed": [storable(name) for name, one in self.found.items() if one.status == "failed"],
+            "partial": [storable(name) for name, one in self.found.items() if one.status == "partial"],
+            "files": {
+                storable(name): {
+                    "status": one.status,
+                    "reason": one.reason,
+                    "promised_s": round(one.promised_s, 3),
+                    "heard_s": round(one.heard_s, 3),
+                    "windows": one.windows,
+                    "silent_windows": one.silent_windows,
+                }
+                for name, one in self.found.items()
+            },
+        }
+
+    def exit_code(self) -> int:
+        """0 where every file was heard whole, else 1; says how many were not."""
+        odd = sum(one.status != "ok" for one in self.found.values())
+        if odd:
+            note(f"{odd} of {len(self.found)} files were not heard whole", quiet=self.quiet)
+        return 1 if odd else 0
