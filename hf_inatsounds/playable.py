@@ -118,4 +118,6 @@ def _heard(recording: Recording) -> tuple[Waveform, bool]:
             raise
         return np.concatenate(pieces), False
     is_whole = not (recording.info.truncated or recording.gaps)
+    if pieces and not recording.heard(0, recording.info.n_samples):
+        raise AudioError("unreadable recording", where=recording.name, found="nothing undamaged in it")
     return np.concatenate([np.zeros(0, np.float32), *pieces]), is_whole

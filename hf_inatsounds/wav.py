@@ -164,6 +164,24 @@ def wav_with_size(content: bytes, n_bytes: int) -> bytes:
     return b"".join([content[:4], sizes[0], content[8 : start - 4], sizes[1], content[start:]])
 
 
+def wav_header(head: bytes, n_bytes: int) -> bytes:
+    """A WAV file's bytes before its samples, claiming ``n_bytes`` of them: as RF64 where 32 bits do not hold that.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, in which the ``data`` chunk begins.
+        n_bytes: of samples.
+    """
+    found = wav_data(head)
+    if found is None:
+        return head
+    start, _, align = found
+    if n_bytes < OPEN_LENGTH:
+        return wav_with_size(head[:start], n_bytes)
+    chunks = head[12 : start - 4]
+    sizes = struct.pack("<IQQQI", 28, start + 36 + n_bytes - 8, n_bytes, n_bytes // align, 0)
+    return b"".join([b"RF64", b"\xff" * 4, b"WAVEds64", sizes, chunks, b"\xff" * 4])
+
+
 def wav_is_truncated(head: bytes, size: int) -> bool:
     """Whether a WAV file's ``data`` chunk claims more bytes than the file has.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
@@ -75,6 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
         rows = [vars(one) for one in detections()]
         show({"detections": rows, **heard.as_dict()}, "", as_json=True)
     else:
-        for line in LINES[arguments.format](detections()):
+        stream = detections()
+        first = list(islice(stream, 1))  # no heading, either, where nothing was heard
+        if not first:
+            heard.require_something(None)
+        for line in LINES[arguments.format](chain(first, stream)):
             sys.stdout.write(line)
     return heard.exit_code()
