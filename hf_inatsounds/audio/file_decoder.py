@@ -57,10 +57,10 @@ class FileDecoder:
         self.name, self._mono = name, mono
         self._tail: tuple[int, Waveform] = (0, NOTHING)
         made = self._open()
-        self.promised_samples, self.is_whole, self._lead = made.promised_samples, made.is_whole, made.lead
+        self.promised_samples, self.is_whole = made.promised_samples, made.is_whole
         self.gaps = list(made.gaps)
-        self.n_samples = int(self.file.frames) + self._lead
-        self._goes_around = bool(self.gaps) and self.file.format != "MP3"  # which has silent frames there
+        self.n_samples = int(self.file.frames)
+        self._goes_around = False  # the file has silence in gaps that are known now
 
     def close(self) -> None:
         """Close the file."""
@@ -78,8 +78,8 @@ class FileDecoder:
         """A decoder that met damage does not recover, and one that seeks may meet it."""
         self.file.close()
         self._open()
-        if at > self._lead:
-            self.file.seek(at - self._lead)
+        if at:
+            self.file.seek(at)
 
     def read(self, start: int, stop: int) -> list[Waveform]:
         """Mono samples [start, stop) in pieces of at most BLOCK_SAMPLES values, to where the recording ends.

@@ -1,11 +1,12 @@
-"""OGG files: pages checked and mended, and chained files, of which libsndfile reads the first stream alone."""
+"""OGG files: pages checked, and chained files, of which libsndfile reads the first stream alone."""
 
 from __future__ import annotations
 
+import bisect
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,96 +62,111 @@ def _checksum(page: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Mended:
-    """A file whose pages are all taken by a decoder.
+class Run:
+    """Pages of a stream that follow each other without one missing.
 
     Attributes:
-        content: the file, or a copy in which damaged pages have the right checksum, so that what follows keeps its
-            time; without it decoders drop them, and may take the recording to begin behind them.
-        links: beginning and end of each stream, in bytes.
-        damaged: of the first stream, what damaged pages and missing ones held, in its own count of samples.
-        n_samples: of the first stream, in the same count.
-        is_whole: whether no page is damaged or missing, and the last says that its stream ends there.
+        content: they, behind the pages that their stream begins with: a file by itself.
+        link: number of the stream in the file.
+        position: at their end, in the stream's own count of samples.
+        is_first: whether they are their stream's first.
     """
 
     content: bytes
-    links: list[tuple[int, int]]
-    damaged: list[tuple[int, int]]
-    n_samples: int
+    link: int
+    position: int
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a file's pages tell.
+
+    Attributes:
+        runs: its undamaged parts.
+        is_whole: whether no page is damaged or missing, and the last says that its stream ends there.
+    """
+
+    runs: list[Run]
     is_whole: bool
 
 
-def mended(content: bytes) -> Mended:
-    """Check a file's pages.
-
-    A stream begins where a page that says so follows one that does not.
-    """
-    found = list(pages(content))
-    made = bytearray()
-    copied, position, n_samples, is_whole = 0, 0, 0, True
-    starts: list[int] = []
-    damaged: list[tuple[int, int]] = []
+def checked(content: bytes) -> Checked:
+    """Check a file's pages; a stream begins where a page that says so follows one that does not."""
+    runs: list[Run] = []
+    is_whole, link, head, body = True, -1, b"", b""
+    is_first = True
     before: Page | None = None
-    for i, page in enumerate(found):
-        end = page.position
-        if page.flags & _BEGINS and page.is_sound:
-            if before is None or not before.flags & _BEGINS:
-                starts.append(page.start)
-            position = 0
-        elif not page.is_sound:
+    for page in [*pages(content), None]:
+        if page is not None and not page.is_sound:
             is_whole = False
-            following = next((one.position for one in found[i + 1 :] if one.is_sound), -1)
-            if position <= end <= following:  # else its header is damaged too
-                made += content[copied : page.start + 22] + _checksum(content[page.start : page.stop])
-                copied = page.start + 26
-            else:
-                end = following
-        if not page.is_sound or (before is not None and page.number not in (before.number + 1, 0)):
-            is_whole = False
-            if len(starts) == 1 and end > position:
-                damaged.append((position, end))
-        position, before = max(position, end), page
-        n_samples = position if len(starts) == 1 else n_samples
-    made = made + content[copied:] if copied else made
-    links = list(zip(starts, [*starts[1:], len(content)], strict=True))
-    ends = before is not None and before.is_sound and bool(before.flags & _ENDS)
-    return Mended(bytes(made) or content, links, damaged, n_samples, is_whole and ends)
+            continue
+        begins = page is None or (page.flags & _BEGINS and not (before is not None and before.flags & _BEGINS))
+        jumps = page is not None and not begins and before is not None and page.number != before.number + 1
+        if before is not None and (begins or jumps):
+            if body:
+                runs.append(Run(head + body, link, before.position, is_first))
+            is_whole, is_first, body = is_whole and not jumps, not jumps, b""
+        if page is None:
+            break
+        if begins:
+            link, head = link + 1, b""
+        if page.position > 0:
+            body += content[page.start : page.stop]
+        elif body:  # a packet goes on for longer than the page
+            body += content[page.start : page.stop]
+            page = replace(page, position=before.position if before is not None else 0)
+        else:
+            head += content[page.start : page.stop]
+        before = page
+    return Checked(runs, is_whole and before is not None and bool(before.flags & _ENDS))
 
 
-def opus_skip(content: bytes) -> int:
-    """Samples at ``OPUS_RATE_HZ`` that come before an Opus stream's first."""
-    at = content.find(b"OpusHead")
-    return int.from_bytes(content[at + 10 : at + 12], "little") if at >= 0 else 0
+class OggFile:
+    """The runs of a file as one recording, silent where there is none; what this package asks of ``SoundFile``.
 
-
-class ChainedFile:
-    """The links of a chained file as one recording; what this package asks of ``soundfile.SoundFile``.
-
-    A link that cannot be opened, or has another sampling rate, ends it.
+    A stream that cannot be opened, or has another sampling rate, ends it.
 
     Args:
-        content: the file.
-        spans: beginnings and ends of its links.
+        checked_pages: of the file.
+
+    Attributes:
+        is_whole: whether nothing is missing.
+        gaps: between runs, in samples.
+
+    Raises:
+        soundfile.LibsndfileError: if nothing can be opened.
     """
 
     format = "OGG"
 
-    def __init__(self, content: bytes, spans: list[tuple[int, int]]) -> None:
+    def __init__(self, checked_pages: Checked) -> None:
         self._files: list[sf.SoundFile] = []
-        self.is_whole = True
-        for start, stop in spans:
+        self._spans: list[tuple[int, int]] = []
+        self.is_whole = checked_pages.is_whole
+        link, base = 0, 0
+        for run in checked_pages.runs:
             try:
-                one = sf.SoundFile(io.BytesIO(content[start:stop]))
+                one = sf.SoundFile(io.BytesIO(run.content))
             except (sf.LibsndfileError, RuntimeError):
-                if not self._files:
-                    raise
                 self.is_whole = False
-                break
+                continue
             if self._files and one.samplerate != self.samplerate:
                 self.is_whole = False
                 break
+            if run.link != link:
+                link, base = run.link, self.frames
+            stop = _samples(run, one)
+            if run.is_first:  # a stream may be cut out of a longer one, and count from that one's beginning
+                base, stop = base + one.frames - stop, one.frames
+            stop = max(base + stop, self.frames + one.frames)
             self._files.append(one)
-        self._ends = np.cumsum([one.frames for one in self._files])
+            self._spans.append((stop - one.frames, stop))
+        if not self._files:
+            raise sf.LibsndfileError(0, "no undamaged page: ")
+        ends = [0, *(stop for _, stop in self._spans)]
+        starts = [start for start, _ in self._spans]
+        self.gaps = tuple((end, start) for end, start in zip(ends, starts, strict=False) if end < start)
         self._position = 0
 
     @property
@@ -160,7 +176,7 @@ class ChainedFile:
 
     @property
     def channels(self) -> int:
-        """Of the first link; another one's are averaged."""
+        """Of the first stream; another one's are averaged."""
         return int(self._files[0].channels)
 
     @property
@@ -170,21 +186,25 @@ class ChainedFile:
 
     @property
     def frames(self) -> int:
-        """Samples a channel of all links."""
-        return int(self._ends[-1])
+        """Samples a channel, gaps included."""
+        return self._spans[-1][1] if self._spans else 0
 
     def seek(self, start: int) -> int:
         """Go to a sample."""
         self._position = start
         return start
 
-    def read(self, count: int, *, dtype: str, always_2d: bool) -> Any:
+    def read(self, count: int, *, dtype: str, always_2d: bool = True) -> Any:
         """(≤ ``count``, channels) samples from the position on."""
         pieces = []
         while count > 0 and self._position < self.frames:
-            i = int(np.searchsorted(self._ends, self._position, side="right"))
-            self._files[i].seek(self._position - (int(self._ends[i - 1]) if i else 0))
-            piece = self._files[i].read(min(count, int(self._ends[i]) - self._position), dtype=dtype, always_2d=True)
+            i = bisect.bisect_right(self._spans, self._position, key=lambda span: span[1])
+            start, stop = self._spans[i]
+            if self._position < start:
+                piece = np.zeros((min(count, start - self._position), self.channels), np.float32)
+            else:
+                self._files[i].seek(self._position - start)
+                piece = self._files[i].read(min(count, stop - self._position), dtype=dtype, always_2d=True)
             if not len(piece):
                 break
             if piece.shape[1] != self.channels:
@@ -195,6 +215,15 @@ class ChainedFile:
         return np.concatenate(pieces) if pieces else np.zeros((0, self.channels), np.float32)
 
     def close(self) -> None:
-        """Close all links."""
+        """Close all runs."""
         for one in self._files:
             one.close()
+
+
+def _samples(run: Run, file: sf.SoundFile) -> int:
+    """A run's end in its stream, in samples of the recording."""
+    if file.subtype != "OPUS":
+        return run.position
+    at = run.content.find(b"OpusHead")
+    skipped = int.from_bytes(run.content[at + 10 : at + 12], "little")
+    return round((run.position - skipped) * file.samplerate / OPUS_RATE_HZ)

@@ -12,6 +12,9 @@ import soundfile as sf
 from hf_inatsounds.audio import mp3, ogg
 from hf_inatsounds.wav import OPEN_LENGTH, wav_data, wav_data_bytes, wav_header
 
+_W64_HEAD = 104
+"""Bytes before the samples of the shortest W64 file."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -21,15 +24,13 @@ class Opened:
         file: a ``soundfile.SoundFile``, or what reads like one.
         promised_samples: a channel, where the header promised more than there is.
         is_whole: whether everything in it can be reached and nothing was damaged, as far as opening it shows.
-        gaps: damaged stretches that are known, in samples, ascending.
-        lead: samples at the recording's beginning that are missing from ``file``, whose first one comes behind them.
+        gaps: damaged stretches that ``file`` has silence in place of, in samples, ascending.
     """
 
     file: Any
     promised_samples: int = 0
     is_whole: bool = True
     gaps: tuple[tuple[int, int], ...] = ()
-    lead: int = 0
 
 
 def opened(content: Any, head: bytes, size: int) -> Opened:
@@ -55,29 +56,23 @@ def opened(content: Any, head: bytes, size: int) -> Opened:
         is_whole = not counted.lost and promised <= counted.n_frames
         file = _ReadOnce(io.BytesIO(counted.content))
         return Opened(file, 0 if is_whole else promised * counted.samples_per_frame, is_whole, counted.gaps)
-    file = _ReadOnce(_stream(content))
-    if file.format == "OGG":
-        return _opened_ogg(file, ogg.mended(_whole(content)))
+    if head[:4] == b"OggS":
+        found_pages = ogg.checked(_whole(content))
+        if not found_pages.is_whole or len(found_pages.runs) > 1:
+            made = ogg.OggFile(found_pages)
+            return Opened(made, 0, made.is_whole, made.gaps)
     claimed = claimed_bytes(head)
+    if head[:4] == b"riff" and claimed is not None and _W64_HEAD < claimed < size:  # else what follows is sound, too
+        return Opened(_ReadOnce(io.BufferedReader(Reheaded(b"", _stream(content, "rb"), 0, claimed))))
+    if head[:4] == b"caff" and claimed is not None and claimed > size:  # libsndfile refuses it
+        start = head.index(b"data") + 12
+        header = head[: start - 8] + (size - start).to_bytes(8, "big") + head[start : start + 4]
+        file = _ReadOnce(io.BufferedReader(Reheaded(header, _stream(content, "rb"), start + 4)))
+    else:
+        file = _ReadOnce(_stream(content))
     if claimed is not None and claimed > size + 1:  # an odd chunk may lack its padding
         return Opened(file, int(file.frames * claimed / size), is_whole=False)
     return Opened(file)
-
-
-def _opened_ogg(file: Any, found: ogg.Mended) -> Opened:
-    if found.damaged or len(found.links) > 1:
-        file.close()
-        links = found.links if len(found.links) > 1 else [(0, len(found.content))]
-        file = ogg.ChainedFile(found.content, links)
-    is_whole = found.is_whole and getattr(file, "is_whole", True)
-    scale, skip = 1.0, 0
-    if file.subtype == "OPUS":
-        scale, skip = file.samplerate / ogg.OPUS_RATE_HZ, ogg.opus_skip(found.content)
-    ends = [[max(round((end - skip) * scale), 0) for end in span] for span in found.damaged]
-    lead = 0
-    if ends and not ends[0][0] and len(found.links) == 1:  # the decoder takes the recording to begin behind it
-        lead = max(round((found.n_samples - skip) * scale) - file.frames, 0)
-    return Opened(file, 0, is_whole, tuple((start, max(stop, start)) for start, stop in ends), lead)
 
 
 def claimed_bytes(head: bytes) -> int | None:
@@ -118,12 +113,13 @@ class Reheaded(io.RawIOBase):
         header: what comes first.
         stream: the file.
         start: of the samples in it, in bytes.
+        stop: of what is read of it; None for all.
     """
 
-    def __init__(self, header: bytes, stream: Any, start: int) -> None:
+    def __init__(self, header: bytes, stream: Any, start: int, stop: int | None = None) -> None:
         self._header, self._stream, self._start = header, stream, start
         self._position = 0
-        self._size = len(header) + stream.seek(0, io.SEEK_END) - start
+        self._size = len(header) + (stream.seek(0, io.SEEK_END) if stop is None else stop) - start
 
     def readable(self) -> bool:
         """Yes."""
@@ -144,7 +140,7 @@ class Reheaded(io.RawIOBase):
             piece = self._header[self._position : self._position + len(buffer)]
         else:
             self._stream.seek(self._position - len(self._header) + self._start)
-            piece = self._stream.read(len(buffer))
+            piece = self._stream.read(max(min(len(buffer), self._size - self._position), 0))
         buffer[: len(piece)] = piece
         self._position += len(piece)
         return len(piece)
