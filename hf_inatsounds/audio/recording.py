@@ -16,6 +16,7 @@ from hf_inatsounds.audio.file_decoder import NOTHING, FileDecoder, Waveform, too
 from hf_inatsounds.audio.gaps import merged, only_numbers
 from hf_inatsounds.encoded import DecodedSamples, file_size, head_of, located
 from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.rewritten import told_gaps
 from hf_inatsounds.stand_ins import stand_in_kind
 from hf_inatsounds.wav import HEAD_BYTES, plain_wav
 
@@ -80,6 +81,7 @@ class Recording:
         self.promised_samples = 0
         self.power = [0.0, 0.0]
         self._no_numbers: list[tuple[int, int]] = []
+        self._told_gaps: list[tuple[int, int]] = []
         self.content, self.name = located(audio)
         self._file: FileDecoder | None = None
         self._flac: Any = None
@@ -118,9 +120,10 @@ class Recording:
         self._plain = plain_wav(head, size)
         if in_memory and flac.ready() and self.channel is None:
             self._flac = flac.plain_flac(self.content)
+        self._told_gaps = told_gaps(head)
         plain = self._plain or self._flac
         if plain is not None:
-            return _info_of(plain)
+            return replace(_info_of(plain), truncated=bool(self._told_gaps))
         decoder = self._decoder()
         self.promised_samples = decoder.promised_samples
         return AudioInfo(
@@ -128,7 +131,7 @@ class Recording:
             sampling_rate=decoder.file.samplerate,
             n_channels=decoder.file.channels,
             subtype=decoder.file.subtype,
-            truncated=not decoder.is_whole,
+            truncated=not decoder.is_whole or bool(self._told_gaps),
         )
 
     def read(
@@ -202,7 +205,7 @@ class Recording:
     @property
     def gaps(self) -> list[tuple[int, int]]:
         """Damaged stretches that are known, in samples, ascending; they are read as silence."""
-        return merged([*self._no_numbers, *([] if self._file is None else self._file.gaps)])
+        return merged([*self._told_gaps, *self._no_numbers, *([] if self._file is None else self._file.gaps)])
 
     def heard(self, start: int, stop: int) -> bool:
         """Whether anything of samples [start, stop), which were read, was there and not damaged."""
