@@ -20,6 +20,9 @@ class HeardFiles:
     Args:
         command: whose files they are.
         quiet: whether to leave out what is worth a note and no failure.
+
+    Attributes:
+        found: file, as :func:`storable` has it → what became of it, in the order in which they were given.
     """
 
     def __init__(self, command: str, *, quiet: bool) -> None:
@@ -31,9 +34,9 @@ class HeardFiles:
         """A file's ``Hearing``, which is told when the block ends without an error."""
         from hf_inatsounds.hearing import Hearing
 
-        hearing = Hearing()
+        name = storable(name)
+        hearing = self.found[name] = Hearing()
         yield hearing
-        self.found[name] = hearing
         notes = hearing.notes()
         if hearing.status != "ok":
             reason = notes.pop(0)
@@ -57,10 +60,10 @@ class HeardFiles:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: ``failed`` and ``partial`` name files, ``files`` has each one's status, reason and seconds."""
         return {
-            "failed": [storable(name) for name, one in self.found.items() if one.status == "failed"],
-            "partial": [storable(name) for name, one in self.found.items() if one.status == "partial"],
+            "failed": [name for name, one in self.found.items() if one.status == "failed"],
+            "partial": [name for name, one in self.found.items() if one.status == "partial"],
             "files": {
-                storable(name): {
+                name: {
                     "status": one.status,
                     "reason": one.reason,
                     "promised_s": round(one.promised_s, 3),
