@@ -135,7 +135,7 @@ def write_detections(
             yield one
 
     with open(path, "w", encoding="utf-8", newline="") as stream:
-        stream.writelines(LINES[form](counted(), heard or {}))
+        stream.writelines(LINES[form](counted(), {} if heard is None else heard))
     return count
 
 
@@ -214,5 +214,6 @@ def _write_parquet(detections: list[Detection], path: Path) -> int:
     rows: list[dict[str, Any]] = [vars(one) for one in detections]
     names = ["file", "start_s", "end_s", "species", "common_name", "score"]
     kinds = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.float32()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, kinds, strict=True)))), path)
+    with open(path, "wb") as stream:  # a name that is not UTF-8 is none that Arrow opens
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, kinds, strict=True)))), stream)
     return len(rows)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from hf_inatsounds.errors import printable, shortened
+from hf_inatsounds.errors import encodable, printable, shortened
 from hf_inatsounds.training.checks import RANGES, Range, is_repo_id
 
 MOST_IN_NAME_BYTES = 255
@@ -21,7 +21,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say it."""
-        line = printable(" ".join(message.split()))
+        line = printable(shortened(" ".join(message.split())))
         self.exit(2, f"{self.prog}: error: {line} (see {self.prog} --help)\n")
 
 
@@ -111,14 +111,14 @@ def output_folder(text: str) -> str:
     if os.path.exists(name(text)) and not os.path.isdir(text):
         raise _refused("a folder, not a file", text)
     _check_above(text)
-    return text
+    return _in_utf8(text)
 
 
 def prior_file(text: str) -> str:
     """A range prior to write."""
     if not output_file(text).endswith(".safetensors"):
         raise _refused("a name that ends in .safetensors", text)
-    return text
+    return _in_utf8(text)
 
 
 def repository(text: str) -> str:
@@ -136,6 +136,13 @@ def device(text: str) -> str:
     """
     if not re.fullmatch(r"auto|(cpu|cuda|xpu|mps)(:\d{1,3})?", text):
         raise _refused("auto, cpu, cuda, cuda:1, xpu or mps", text)
+    return text
+
+
+def _in_utf8(text: str) -> str:
+    """A path in which Arrow and safetensors can write: they open no other."""
+    if encodable(text) != text:
+        raise _refused("a name in UTF-8", text)
     return text
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli.output import note
-from hf_inatsounds.errors import InatSoundsError, printable, storable
+from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable, storable
 
 if TYPE_CHECKING:
     from hf_inatsounds.hearing import Hearing
@@ -49,9 +50,11 @@ class HeardFiles:
         """Nothing is written, and nothing overwritten, where no file was heard.
 
         Raises:
-            InatSoundsError: if that is so.
+            InatSoundsError: if that is so; of a single file it has been told why.
         """
         if all(one.status == "failed" for one in self.found.values()):
+            if len(self.found) == 1 and not os.path.exists(out):
+                raise EndedElsewhere("nothing was heard")
             raise InatSoundsError(
                 "nothing was heard", where=out, found=f"{len(self.found)} files without a sample that can be read",
                 fix="The output is left as it was.",

@@ -85,6 +85,12 @@ def _run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
         return 0
+    except UnicodeEncodeError as error:  # by Arrow or safetensors, which open no such path
+        if error.reason != "surrogates not allowed":
+            raise
+        told = InatSoundsError("a path that is not UTF-8", found=error.object, fix="Rename it, or link to it.")
+        print(f"hf-inatsounds {arguments.command}: {told}", file=sys.stderr)
+        return 1
     except OSError as error:  # a full disk, a folder that may not be written
         if is_first_to_tell():
             print(f"hf-inatsounds {arguments.command}: {printable(str(error))}", file=sys.stderr)
