@@ -44,6 +44,7 @@ class Hearing:
     Attributes:
         status: "ok", "partial" where something of it was not heard, "failed" where nothing was.
         reason: why, empty where it is ok.
+        sampling_rate: of the recording, in Hz; 0 where it could not be opened.
         promised_s: seconds by its header.
         heard_s: seconds that could be decoded.
         windows: those that were read.
@@ -55,6 +56,7 @@ class Hearing:
 
     status: Literal["ok", "partial", "failed"] = "ok"
     reason: str = ""
+    sampling_rate: int = 0
     promised_s: float = 0.0
     heard_s: float = 0.0
     windows: int = 0
@@ -151,6 +153,7 @@ def _listened(
     """``windows`` of a recording; ``hearing`` is complete behind the last, also where an error ends them."""
     try:
         with Recording(audio, channel=channel) as recording:
+            hearing.sampling_rate = recording.info.sampling_rate
             try:
                 yield from windows(recording)
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import soundfile as sf
 
 from hf_inatsounds.audio import mp3, ogg
+from hf_inatsounds.errors import encodable
 from hf_inatsounds.wav import OPEN_LENGTH, wav_data, wav_data_bytes, wav_header
 
 _W64_HEAD = 104
@@ -153,9 +155,11 @@ class Reheaded(io.RawIOBase):
 
 def _stream(content: Any, mode: str = "") -> Any:
     """What libsndfile opens; with a ``mode``, a file object in any case."""
-    if isinstance(content, str):
-        return open(content, mode) if mode else content  # closed with the recording
-    return io.BytesIO(content)
+    if not isinstance(content, str):
+        return io.BytesIO(content)
+    if mode:
+        return open(content, mode)  # closed with the recording
+    return content if encodable(content) == content else os.fsencode(content)  # soundfile encodes a text strictly
 
 
 def _whole(content: Any) -> bytes:
