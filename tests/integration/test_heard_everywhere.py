@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -105,12 +106,17 @@ def source(recordings, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def predicted(recordings, model, tmp_path_factory):
-    """Name → what ``predict`` tells, with the spans of its rows; ``embed`` tells the same and has the same rows."""
+def files(recordings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     for i, content in enumerate(recordings.values()):
         (folder / f"{i:04d}.wav").write_bytes(content)
-    files = [str(folder / f"{i:04d}.wav") for i in range(len(recordings))]
+    return [str(folder / f"{i:04d}.wav") for i in range(len(recordings))]
+
+
+@pytest.fixture(scope="module")
+def predicted(recordings, files, model, tmp_path_factory):
+    """Name → what ``predict`` tells, with the spans of its rows; ``embed`` tells the same and has the same rows."""
+    folder = tmp_path_factory.mktemp("out")
     detections, embeddings = folder / "detections.csv", folder / "embeddings.parquet"
     told = [
         out_of(["predict", str(model), *files, "--out", str(detections)]),
@@ -139,10 +145,10 @@ def out_of(words, code=1):
     return json.loads(stream.getvalue())
 
 
-def agrees(told, predicted, *, by_id=True):
+def agrees(told, predicted, number=lambda one: one["recording_id"]):
     """What a report lists is what ``predict`` tells of it, and what it does not list is whole."""
     names = list(predicted)
-    listed = {names[one["recording_id"]] if by_id else one["file_name"]: one for one in told}
+    listed = {names[number(one)]: one for one in told}
     assert len(listed) == len(told)
     for name, expected in predicted.items():
         found = listed.get(name, {"status": "ok"})
@@ -152,7 +158,7 @@ def agrees(told, predicted, *, by_id=True):
                 assert found[key] == pytest.approx(expected[key], abs=0.0015), (name, key)
             np.testing.assert_allclose(found["gaps_s"], expected["gaps_s"], atol=0.0015, err_msg=name)
             assert found["cancelled_db"] == pytest.approx(expected["cancelled_db"], abs=0.2), name
-        assert bool(found["status"] != "ok") == bool(expected["reason"])
+        assert (found["status"] != "ok") == bool(expected["reason"])
 
 
 def test_what_is_damaged_is_told_and_nothing_else(predicted):
@@ -208,3 +214,17 @@ def test_training_tells_the_same_of_what_it_read_whole(source, predicted, tmp_pa
         assert {name for name, one in whole.items() if one["status"] != "ok"} <= set(names)
         agrees(told, {name: one if name in whole else {**one, "status": "ok", "reason": ""}
                       for name, one in predicted.items()})  # fmt: skip
+
+
+def test_a_benchmark_of_a_folder_tells_the_same_and_leaves_out_what_is_not_heard(files, model, predicted, tmp_path):
+    folder = Path(files[0]).parent
+    rows = [[Path(file).name, "ab"[i // 2 % 2], ("train", "test")[i % 2]] for i, file in enumerate(files)]
+    with open(folder / "annotations.csv", "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["file", "label", "split"], *rows])
+    words = ["benchmark", str(model), "--suite", "folder", "--data", str(folder), "--out", str(tmp_path / "out")]
+    found = out_of([*words, "--cache", str(tmp_path / "cache"), "--bootstrap", "0"])
+    agrees(found["heard"], predicted, lambda one: files.index(one["file"]))
+    failed = {file for file, one in zip(files, predicted.values(), strict=True) if one["status"] == "failed"}
+    assert set(found["left_out"]) == failed
+    (task,) = found["tasks"].values()
+    assert task["clips"] == len(files) - len(failed)
