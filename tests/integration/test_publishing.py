@@ -251,7 +251,7 @@ def test_a_damaged_archive_publishes_nothing_and_costs_nothing_that_was_encoded(
     encodings: list[bytes] = []
     monkeypatch.setattr("hf_inatsounds.publishing.shards.encode", encoded)
     with monkeypatch.context() as broken:
-        broken.setattr("hf_inatsounds.publishing.recordings_in.iterate_members", damaged)
+        broken.setattr("hf_inatsounds.archives.forward.iterate_members", damaged)
         with pytest.raises(SourceError, match=r"damaged archive: .*val\.tar\.gz"):
             build(tiny, tmp_path)
     there = files(tmp_path)
