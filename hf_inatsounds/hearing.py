@@ -41,6 +41,7 @@ class Hearing:
     Attributes:
         status: "ok", "partial" where something of it was not heard, "failed" where nothing was.
         reason: why, empty where it is ok.
+        sampling_rate: of the recording, in Hz; 0 where it could not be opened.
         promised_s: seconds by its header.
         heard_s: seconds that could be decoded.
         windows: those that were read.
@@ -50,6 +51,7 @@ class Hearing:
 
     status: Literal["ok", "partial", "failed"] = "ok"
     reason: str = ""
+    sampling_rate: int = 0
     promised_s: float = 0.0
     heard_s: float = 0.0
     windows: int = 0
@@ -84,6 +86,7 @@ def heard_windows(
     """
     try:
         with Recording(audio, channel=channel) as recording:
+            hearing.sampling_rate = recording.info.sampling_rate
             try:
                 yield from _windows(recording, window, sampling_rate, hearing)
             finally:

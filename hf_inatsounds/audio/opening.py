@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import soundfile as sf
 
 from hf_inatsounds.audio import mp3, ogg
+from hf_inatsounds.errors import encodable
 from hf_inatsounds.wav import OPEN_LENGTH, wav_data, wav_data_bytes, wav_with_size
 
 
@@ -89,7 +91,9 @@ class _ReadOnce(sf.SoundFile):
 
 
 def _stream(content: Any) -> Any:
-    return content if isinstance(content, str) else io.BytesIO(content)
+    if not isinstance(content, str):
+        return io.BytesIO(content)
+    return content if encodable(content) == content else os.fsencode(content)  # soundfile encodes a text strictly
 
 
 def _whole(content: Any) -> bytes:

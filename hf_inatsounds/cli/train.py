@@ -21,6 +21,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
 from hf_inatsounds.launching import beside, run_processes
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from hf_inatsounds.training.keys import keys_text  # 20 ms, and nothing heavy
 
     parser.epilog = f"{ADVICE}\n\nKeys, with their defaults (docs/recipes.md says more):\n\n{keys_text()}"
-    parser.add_argument("recipe", help="YAML file; train/recipes has some")
+    parser.add_argument("recipe", type=given.name, help="YAML file; train/recipes has some")
     parser.add_argument(
         "--resume", action="store_true",
         help="go on from the run folder's last checkpoint; --resume auto begins where there is none",
@@ -155,16 +156,19 @@ def split_processes(words: list[str]) -> tuple[int, list[str]]:
     (2, ['--epochs', '3'])
 
     Raises:
-        FlagError: no number of at least 1, or another launcher has started processes already.
+        FlagError: no number of at least 1, more than a machine can do with, or another launcher has started processes.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", nargs="?", default="1", const="")
     found, others = parser.parse_known_args(words)
-    if not found.processes.isdecimal() or int(found.processes) < 1:
-        raise FlagError("bad value", where="--processes", found=repr(found.processes), expected="at least 1")
-    if int(found.processes) > 1 and beside():
+    try:
+        count = given.processes(found.processes)
+    except argparse.ArgumentTypeError as error:
+        expected = f"a whole number, {given.PROCESSES}"
+        raise FlagError("bad value", where="--processes", found=repr(found.processes), expected=expected) from error
+    if count > 1 and beside():
         raise FlagError("bad value", where="--processes", expected="1 where accelerate or torchrun starts processes")
-    return int(found.processes), others
+    return count, others
 
 
 def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -206,11 +206,13 @@ class Suite:
         name: of the suite.
         tasks: its datasets that were found.
         mean_over: names of the tasks whose mean is the suite's number; empty for none.
+        left_out: datasets and recordings that could not be used → why.
     """
 
     name: str
     tasks: tuple[Task, ...]
     mean_over: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_recording(audio: AudioReference) -> Recording:
@@ -243,16 +245,6 @@ def checked_end_s(end_s: float, audio: AudioReference, *, where: str) -> float:
             "annotation past the recording's end", where=where, found=f"{end_s:g} s", expected=f"at most {length_s:g} s"
         )
     return min(end_s, length_s)
-
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
-
-
-def audio_files(folder: Path) -> Iterator[Path]:
-    """Recordings below a folder, by suffix, in the order of their names; hidden ones are left out."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not path.name.startswith("."):
-            yield path
 
 
 def inside(folder: Path, name: str, *, where: str) -> Path:

@@ -333,21 +333,20 @@ def test_benchmark_on_a_real_checkpoint_from_the_command_line(tmp_path, model, c
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "code", "expected"),
     [
-        (["--suite", "esc10", "--shots", "1,x"], "--shots"),
-        (["--suite", "esc10", "--seeds", "0"], "--seeds"),
-        (["--suite", "esc10", "--recipe", "r.yaml"], "--recipe is for fine-tune"),
-        (["--suite", "birdset"], "missing subset"),
-        (["--suite", "esc10", "--subset", "HSN"], "a suite of one data set"),
-        (["--suite", "esc10", "--window", "0"], "bad window"),
-        (["--suite", "esc10", "--protocol", "zero-shot", "--names", "nowhere.csv"], "missing table"),
-        (["--suite", "esc10", "--protocol", "fine-tune", "--recipe", "nowhere.yaml"], "cannot read the recipe"),
+        (["--suite", "esc10", "--recipe", "r.yaml"], 2, "--recipe is for fine-tune"),
+        (["--suite", "birdset"], 1, "missing subset"),
+        (["--suite", "esc10", "--subset", "HSN"], 2, "a suite of one data set"),
+        (["--suite", "esc10", "--window", "1", "--stride", "2"], 2, "bad window"),
+        (["--suite", "esc10", "--protocol", "zero-shot", "--names", "nowhere.csv"], 1, "missing table"),
+        (["--suite", "esc10", "--protocol", "fine-tune", "--recipe", "nowhere.yaml"], 1, "cannot read the recipe"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(tmp_path, model, capsys, words, expected):
+def test_mistakes_on_the_command_line_are_one_line(tmp_path, model, capsys, words, code, expected):
     esc = make.esc10(tmp_path / "esc", per_fold=1)
-    assert main(["benchmark", str(model), "--data", str(esc), "--quiet", "--out", str(tmp_path / "out"), *words]) == 1
+    words = ["benchmark", str(model), "--data", str(esc), "--quiet", "--out", str(tmp_path / "out"), *words]
+    assert main(words) == code
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, audio_files, duration_s
+from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, duration_s
 from hf_inatsounds.downstream.overlap import full_windows, touches
 from hf_inatsounds.downstream.policies import BIRB
-from hf_inatsounds.downstream.suites.annotated_folder import annotated_recordings
+from hf_inatsounds.downstream.recording_files import audio_files
+from hf_inatsounds.downstream.suites.annotated_folder import annotated_recordings, left_out_notes
 from hf_inatsounds.errors import SuiteError
 
 WINDOW_S, STRIDE_S = 5.0, 2.5
@@ -36,7 +37,7 @@ def load_birb(folder: Path, only: Sequence[str] = ()) -> Suite:
         if not paths:
             raise SuiteError("no exemplars", where=folder / "exemplars" / name, expected="a recording")
         clips += [Clip(path, 0.0, min(WINDOW_S, duration_s(path)), (label,), "exemplars", path) for path in paths]
-    corpus = annotated_recordings(folder / "corpus")
+    corpus, left_out = annotated_recordings(folder / "corpus")
     heard = {event.label for events in corpus.values() for event in events} - {UNKNOWN}
     unsought = sorted(heard - set(species))
     dropped = 0
@@ -48,8 +49,9 @@ def load_birb(folder: Path, only: Sequence[str] = ()) -> Suite:
                 continue
             labels = tuple(i for i, name in enumerate(species) if name in here)
             clips.append(Clip(path, start_s, end_s, labels, "corpus", path))
-    notes = [f"{dropped} windows left out for an unknown call"]
+    notes = [f"{dropped} windows left out for an unknown call", *left_out_notes(left_out)]
     if unsought:
         notes.append(f"heard in the corpus, without exemplars, and counted as background: {', '.join(unsought)}")
     fold = Fold("corpus", ("exemplars",), ("corpus",))
-    return Suite("birb", (Task("birb", species, tuple(clips), (fold,), BIRB, names="scientific", notes=tuple(notes)),))
+    task = Task("birb", species, tuple(clips), (fold,), BIRB, names="scientific", notes=tuple(notes))
+    return Suite("birb", (task,), left_out=left_out)
