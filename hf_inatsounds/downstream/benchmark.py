@@ -113,6 +113,7 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
         "tasks": tasks,
         "mean": _suite_mean(suite, tasks),
         "left_out": {**suite.left_out, **failed},
+        "heard": list(suite.heard),
         "options": {key: value for key, value in asdict(options).items() if key != "cache"},
         "environment": environment(),
     }

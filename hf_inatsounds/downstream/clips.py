@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -207,12 +207,14 @@ class Suite:
         tasks: its datasets that were found.
         mean_over: names of the tasks whose mean is the suite's number; empty for none.
         left_out: datasets and recordings that could not be used → why.
+        heard: what became of recordings of a folder that are not plainly whole, JSON-ready.
     """
 
     name: str
     tasks: tuple[Task, ...]
     mean_over: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    heard: Sequence[dict[str, Any]] = ()
 
 
 def open_recording(audio: AudioReference) -> Recording:

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hf_inatsounds.defects import DefectLog, Inspection
 from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.hearing import Hearing
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.scoring.matrices import ROWS, as_matrix
 from hf_inatsounds.scoring.recordings import BLOCK, score_block
@@ -217,10 +218,15 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _as_json(log: DefectLog) -> str:
-    return json.dumps([[one.recording_id, one.file_name, one.digest and one.digest.hex(), one.kinds, one.duration_s]
-                       for one in log.seen.values()])  # fmt: skip
+    return json.dumps([{**asdict(one), "digest": one.digest and one.digest.hex()} for one in log.seen.values()])
 
 
 def _from_json(text: str) -> list[Inspection]:
-    return [Inspection(i, name, digest and bytes.fromhex(digest), tuple(kinds), duration_s)
-            for i, name, digest, kinds, duration_s in json.loads(text)]  # fmt: skip
+    found = []
+    for one in json.loads(text):
+        if (hearing := one.pop("hearing")) is not None:
+            hearing["gaps_s"] = tuple((start, stop) for start, stop in hearing["gaps_s"])
+            hearing = Hearing(**hearing)
+        digest = one["digest"] and bytes.fromhex(one["digest"])
+        found.append(Inspection(**{**one, "digest": digest, "kinds": tuple(one["kinds"]), "hearing": hearing}))
+    return found

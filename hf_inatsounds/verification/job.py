@@ -14,7 +14,7 @@ from hf_inatsounds.files import write_text
 from hf_inatsounds.schema import STEMS
 from hf_inatsounds.verification.split import check_split
 
-FORMAT = 1
+FORMAT = 2
 """Of the cache; another format's entries are made anew."""
 
 
