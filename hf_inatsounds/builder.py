@@ -256,12 +256,16 @@ def open_dataset(
     source: str | os.PathLike[str],
     streaming: bool,
     index: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
 ) -> Any:
-    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not."""
+    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not.
+
+    ``revision`` is the branch, tag or commit of a repository on the Hub.
+    """
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
     if is_hub_id(source):
-        return datasets.load_dataset(str(source), name, split=split, streaming=streaming)
+        return datasets.load_dataset(str(source), name, split=split, streaming=streaming, revision=revision)
     parsed = Source.parse(source)
     try:
         splits = all_splits(parsed) if split is None else (split,)

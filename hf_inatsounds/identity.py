@@ -1,4 +1,4 @@
-"""Which model a number is of, and which run wrote a file."""
+"""Which model a number is of, and which run wrote a file. Whether it is still of today's input: ``fingerprints``."""
 
 from __future__ import annotations
 

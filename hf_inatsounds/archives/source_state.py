@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.http_ranges import HttpRanges
-from hf_inatsounds.archives.ranges import FsspecRanges, LocalRanges, open_ranges
+from hf_inatsounds.archives.ranges import LocalRanges, RangeReader, open_ranges
+from hf_inatsounds.identity import file_digest
 from hf_inatsounds.schema import STEMS
 
 EDGE_BYTES = 64 << 10
-"""First and last bytes of a local archive that are digested too: a gzip file ends with a checksum of its content."""
+"""First and last bytes that are digested of a file on disk, and of one that has nothing but a size to be told by. A
+gzip file ends with a checksum of its content."""
 
 FOLDER_THREADS = 8
 """Class folders of an unpacked tree that are looked at together. A network disk answers them side by side."""
@@ -44,28 +45,24 @@ def audio_state(source: Source, splits: Iterable[str]) -> State:
 def file_state(source: Source, name: str) -> str | None:
     """What tells two states of a source's file apart; None where it is not there.
 
-    A server that names neither ETag nor time says nothing by which a replaced file could be told. Its answer is a
-    text that no other answer equals.
-
     Raises:
-        SourceError: if a server gives no answer.
+        SourceError: if a server gives no answer, or names neither ETag nor time and has no range requests either: a
+            replaced file could not be told.
     """
     reader = open_ranges(source.path(name))
     if isinstance(reader, HttpRanges):
         state = reader.state()
         if state is None:
             return None
-        return str(state) if state.etag or state.modified else f"unknown {uuid.uuid4().hex}"
+        return str(state) if state.etag or state.modified else f"{state}:{_edges(reader)}"
     if not source.exists(name):
         return None
-    if isinstance(reader, FsspecRanges):
-        known = reader.identity()
-        return known if ":" in known else f"unknown {uuid.uuid4().hex}"
-    return f"{reader.identity()}:{_edges(reader)}" if isinstance(reader, LocalRanges) else reader.identity()
+    known = reader.identity()
+    return f"{known}:{_edges(reader)}" if isinstance(reader, LocalRanges) or ":" not in known else known
 
 
-def _edges(reader: LocalRanges) -> str:
-    """SHA-256 of a local file's beginning and end."""
+def _edges(reader: RangeReader) -> str:
+    """SHA-256 of a file's beginning and end."""
     size = reader.size()
     edge = min(EDGE_BYTES, size)
     return hashlib.sha256(reader.read(0, edge) + reader.read(size - edge, size)).hexdigest()
@@ -123,8 +120,7 @@ def annotation_state(source: Source, names: Iterable[str]) -> State:
     for name in names:
         state = file_state(source, name)
         if state is not None and not source.is_remote:
-            with open(source.path(name), "rb") as stream:
-                state = hashlib.file_digest(stream, "sha256").hexdigest()
+            state = file_digest(Path(source.path(name)))
         if state is not None:
             found[name] = state
     return found
