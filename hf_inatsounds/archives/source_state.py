@@ -58,7 +58,9 @@ def file_state(source: Source, name: str) -> str | None:
     if not source.exists(name):
         return None
     known = reader.identity()
-    return f"{known}:{_edges(reader)}" if isinstance(reader, LocalRanges) or ":" not in known else known
+    if isinstance(reader, LocalRanges):
+        return f"{known}:{_edges(reader)}" if os.path.isfile(reader.where) else known  # reading a pipe would empty it
+    return known if ":" in known else f"{known}:{_edges(reader)}"
 
 
 def _edges(reader: RangeReader) -> str:
