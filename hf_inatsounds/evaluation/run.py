@@ -187,7 +187,8 @@ def evaluate(
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
         if measures:
-            changed = changed or blocks.prepare()
+            if changed := blocks.prepare() or changed:
+                note(f"{out} is of another {', '.join(changed)}: scored again", quiet=quiet)
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
