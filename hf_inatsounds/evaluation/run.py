@@ -186,9 +186,8 @@ def evaluate(
         note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
-        if measures:
-            if changed := blocks.prepare() or changed:
-                note(f"{out} is of another {', '.join(changed)}: scored again", quiet=quiet)
+        if measures and (changed := blocks.prepare() or changed):
+            note(f"{out} is of another {', '.join(changed)}: scored again", quiet=quiet)
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
