@@ -27,6 +27,7 @@ from hf_inatsounds.launching import beside, run_processes
 
 if TYPE_CHECKING:
     from hf_inatsounds.training.arguments import Recipe
+    from hf_inatsounds.training.ownership import Resume
 
 ADVICE = """\
 From random weights on little data take efficientnet-tiny.yaml or resnet-tiny.yaml: on 90 recordings of animals that had
@@ -74,8 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     dry = arguments.dry_run or "dry-run" in flags
     _open_repository(recipe, create=not dry)
     hush_libraries()
+    resume: Resume = "auto" if auto or "resume-auto" in flags else arguments.resume or "resume" in flags
     if dry:
-        _dry_run(recipe, as_json)
+        _dry_run(recipe, resume, as_json)
         return 0
     if count > 1:
         return run_processes(_command(arguments, words, auto), count)
@@ -83,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    asked = arguments.resume or "resume" in flags
-    found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
+    found = train(recipe, resume=resume, quiet=quiet)
     if not found["main_process"]:
         return 0
     best, final = found["best"], found["final"]
@@ -119,11 +120,11 @@ def _evaluated(recipe: Recipe) -> str:
     return "test" if recipe.validation_split == "none" else recipe.validation_split
 
 
-def _dry_run(recipe: Recipe, as_json: bool) -> None:
+def _dry_run(recipe: Recipe, resume: Resume, as_json: bool) -> None:
     from hf_inatsounds.training.arguments import recipe_yaml
     from hf_inatsounds.training.dry_run import dry_run
 
-    found = dry_run(recipe)
+    found = dry_run(recipe, resume=resume)
     space, shapes = found["label_space"], found["first_batch"]
     lines = [
         recipe_yaml(recipe),
