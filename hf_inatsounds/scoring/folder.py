@@ -22,7 +22,9 @@ from hf_inatsounds.defects import DefectLog, Inspection
 from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.fingerprints import changed_facts
 from hf_inatsounds.hearing import Hearing
+from hf_inatsounds.identity import read_record
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.scoring.matrices import ROWS, as_matrix
 from hf_inatsounds.scoring.recordings import BLOCK, score_block
@@ -60,15 +62,18 @@ class Blocks:
     plan: dict[str, Any]
     size: int = BLOCK
 
-    def prepare(self) -> None:
-        """Keep the finished blocks of this very plan, nothing else."""
-        try:
-            same = json.loads((self.folder / PLAN_FILE).read_text(encoding="utf-8")) == self._plan()
-        except (OSError, ValueError):
-            same = False
-        if not same:
+    def prepare(self) -> list[str]:
+        """Keep the finished blocks of this very plan, nothing else.
+
+        Returns:
+            Facts of the plan that have changed since what was there was scored; nothing where nothing was there.
+        """
+        before = read_record(self.folder / PLAN_FILE)
+        changed = changed_facts(before, self._plan())
+        if changed:
             shutil.rmtree(self.folder, ignore_errors=True)
             write_json(self.folder / PLAN_FILE, self._plan())
+        return changed if before else []
 
     def _plan(self) -> dict[str, Any]:
         return {**self.plan, "block": self.size}
@@ -143,13 +148,22 @@ class Blocks:
             return reader.read_all()
 
 
-def finished(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest of whole scores that were made by this very plan; None where there are none."""
+def finished(out: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The manifest of whole scores that were made by this very plan, or why those that are there are of no use.
+
+    Args:
+        out: folder of scores.
+        plan: what they must depend on, in JSON's types.
+
+    Returns:
+        The manifest; None where there are no such scores. Facts of the plan that have changed since.
+    """
     try:
         manifest = check_manifest(out)
-        return manifest if manifest["plan"] == plan and manifest["defects"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # none yet, damaged, or of an earlier version: made again
+        changed = changed_facts(manifest["plan"], plan)
+        return (manifest if manifest["defects"] and not changed else None), changed
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, []  # none yet, damaged, or of an earlier version: made again
 
 
 def score_to_folder(

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "hf_inatsounds"
 # what stands further down may import what stands further up, never the other way
 ORDER = (
     "errors", "overrides", "launching", "devices", "launched", "files", "identity", "fingerprints", "progress",
-    "schema", "labels", "archives", "annotation_json", "annotations", "summary", "wav", "flac", "encoded",
+    "schema", "labels", "archives", "annotation_json", "annotations", "prepared", "summary", "wav", "flac", "encoded",
     "stand_ins", "rewritten", "audio", "windows", "hearing", "resampling", "defects", "digests", "playable", "decoding",
     "ordering", "recordings", "indexed", "passed_over", "builder", "verification", "publishing", "objectives",
     "frontends", "augmentation", "presets", "input_length", "model_input", "heads", "weights", "hub_checkpoints",
