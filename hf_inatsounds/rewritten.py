@@ -29,7 +29,7 @@ def write_anew(
         promised: samples that the original's header told; where that is more than T the file counts as truncated.
         gaps: damaged stretches, in samples, ascending.
 
-    >>> told_gaps(write_anew(np.zeros(9, np.float32), 22_050, 9, [(2, 5)])[:100])
+    >>> told_gaps(write_anew(np.zeros(9, np.float32), 22_050, 9, [(2, 5)]))
     [(2, 5)]
     """
     if not gaps:

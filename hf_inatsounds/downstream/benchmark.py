@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,15 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hf_inatsounds.downstream.clips import Fold, Suite, Task
 from hf_inatsounds.downstream.crosswalk import Crosswalk, match_classes, read_codes, read_synonyms
 from hf_inatsounds.downstream.embedding import Embedder, load_embedder
 from hf_inatsounds.downstream.embedding_cache import default_cache
 from hf_inatsounds.downstream.fine_tuning import fine_tuning_recipe, is_preset
 from hf_inatsounds.downstream.fold_files import fold_file, fold_fingerprint, load_fold, save_fold
-from hf_inatsounds.downstream.intervals import bootstrap_interval
+from hf_inatsounds.downstream.intervals import bootstrap_interval, mean_of, sd_of
 from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.policies import measure_one
 from hf_inatsounds.downstream.protocols import PROTOCOLS, RUN, FoldResult, Job, Protocol
@@ -232,8 +229,8 @@ def _task_results(
     names = task.policy.metrics
     return {
         **found,
-        "metrics": {name: _mean([one[name] for one in numbers]) for name in names},
-        "sd_over_folds": {name: _sd([one[name] for one in numbers]) for name in names} if len(done) > 1 else None,
+        "metrics": {name: mean_of([one[name] for one in numbers]) for name in names},
+        "sd_over_folds": {name: sd_of([one[name] for one in numbers]) for name in names} if len(done) > 1 else None,
         "interval": _interval(task, done, options),
     }
 
@@ -260,12 +257,12 @@ def _shots(task: Task, k: int, done: Sequence[FoldResult]) -> dict[str, Any]:
         for setting, numbers in zip(result.settings, result.metrics, strict=True):
             if setting["shots"] == k:
                 by_seed.setdefault(setting["seed"], []).append(numbers)
-    means = [_mean([one[headline] for one in entries]) for entries in by_seed.values()]
+    means = [mean_of([one[headline] for one in entries]) for entries in by_seed.values()]
     every = [one for entries in by_seed.values() for one in entries]
     return {
         "shots": k,
-        "metrics": {name: _mean([one[name] for one in every]) for name in task.policy.metrics},
-        "sd_over_seeds": _sd(means),
+        "metrics": {name: mean_of([one[name] for one in every]) for name in task.policy.metrics},
+        "sd_over_seeds": sd_of(means),
         "seeds": len(by_seed),
     }
 
@@ -277,7 +274,7 @@ def _suite_mean(suite: Suite, tasks: dict[str, dict[str, Any]]) -> dict[str, Any
         return None
     names = tasks[there[0]]["metrics"]
     return {
-        "metrics": {name: _mean([tasks[task]["metrics"][name] for task in there]) for name in names},
+        "metrics": {name: mean_of([tasks[task]["metrics"][name] for task in there]) for name in names},
         "over": there,
         "missing": [name for name in suite.mean_over if name not in tasks],
         "published": [asdict(one) for one in references_of(suite.name, "mean")],
@@ -290,13 +287,3 @@ def _about(model: str, embedder: Embedder | None, options: Options) -> dict[str,
         found |= {"digest": embedder.digest, "sampling_rate": embedder.sampling_rate,
                   "window_s": embedder.window.size_s, "stride_s": embedder.window.stride_s}  # fmt: skip
     return found
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _sd(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else None

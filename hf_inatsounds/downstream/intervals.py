@@ -1,7 +1,8 @@
-"""Bootstrap intervals of a downstream number, by recording."""
+"""Bootstrap intervals of a downstream number, by recording; means and spreads of those that are defined."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,3 +63,15 @@ def _rows_of_recordings(recordings: Array) -> list[Array]:
     """Rows of each recording."""
     order = np.argsort(recordings, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(recordings[order])) + 1)
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def sd_of(values: Sequence[float | None]) -> float | None:
+    """Standard deviation of those that are defined; None of fewer than two."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None

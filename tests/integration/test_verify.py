@@ -82,7 +82,7 @@ def test_recordings_shorter_than_the_window_are_counted(tiny):
 def test_every_planted_defect_is_listed_under_its_kind_and_the_source_is_whole(planted):
     report = verify(planted, quiet=True)
     assert named(report["splits"]["train"]) == {
-        "empty": [0], "unreadable": [6, 8], "truncated": [2], "near-empty": [3], "wrong-format": [5],
+        "empty": [0], "unreadable": [6], "truncated": [2, 8], "near-empty": [3], "wrong-format": [5],
         "duplicate": [4], "wrong-length": [7],
     }  # fmt: skip
     longer = report["splits"]["train"]["defects"]["wrong-length"][0]
