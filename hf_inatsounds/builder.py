@@ -20,6 +20,7 @@ from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.decoding import encoded_where_undecodable
 from hf_inatsounds.errors import InatSoundsError, SourceError
 from hf_inatsounds.indexed import indexed_stream
+from hf_inatsounds.mirrors import open_mirror
 from hf_inatsounds.passed_over import PassedOver, warn
 from hf_inatsounds.recordings import Recordings, open_indexed, recordings_of, say_forward_once, tables_of
 from hf_inatsounds.schema import CITATION, SPLITS, STEMS, TERMS, features
@@ -249,7 +250,7 @@ def open_dataset(
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
     if is_hub_id(source):
-        return datasets.load_dataset(str(source), name, split=split, streaming=streaming)
+        return open_mirror(str(source)).load(name, split, streaming=streaming)
     parsed = Source.parse(source)
     files = [f"{stem}{ending}" for stem in STEMS.values() for ending in ("", ".tar.gz", ".json", ".json.tar.gz")]
     try:

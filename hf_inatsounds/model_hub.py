@@ -8,7 +8,7 @@ from typing import Any
 from hf_inatsounds.cards import results_of, write_card
 from hf_inatsounds.errors import CheckpointError, PublishError
 from hf_inatsounds.identity import checkpoint_digest, file_digest, read_record
-from hf_inatsounds.publishing.hub import as_publish_errors
+from hf_inatsounds.publishing.hub_errors import as_publish_errors
 
 MODEL = (
     "README.md", "config.json", "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json",

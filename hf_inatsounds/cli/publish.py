@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="where a mirror for the Hub is made (default: in the Hugging Face cache)")
     parser.add_argument("--wait", type=float, default=3600.0, metavar="SECONDS",
                         help="how long rank 0 waits for other ranks that give no sign (default: 3600)")  # fmt: skip
+    parser.add_argument("--replace-card", action="store_true", help="write over a README.md that was changed by hand")
     parser.add_argument("--public", action="store_true", help="a public repository: annotations and index, no audio")
     parser.add_argument("--acknowledge-terms", action="store_true", help=f"with --public: audio too. {TERMS}")
 
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     target = None
     if arguments.repo_id:
-        target = HubTarget(arguments.repo_id, public=arguments.public, quiet=arguments.quiet)
+        target = HubTarget(arguments.repo_id, public=arguments.public, quiet=arguments.quiet,
+                           replace_card=arguments.replace_card)  # fmt: skip
         target.open()
     builder = MirrorBuilder(
         arguments.source,
@@ -81,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         part=part,
         workers=arguments.workers,
         quiet=arguments.quiet,
+        replace_card=arguments.replace_card,
     )
     fingerprint = builder.plan.fingerprint
     try:
@@ -93,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     done: dict[str, Any] = {"folder": str(builder.folder), "repo_id": arguments.repo_id, "rank": part.rank}
     if manifest is None:
         if target is not None:
-            target.upload_part(builder.folder, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
+            target.upload_part(builder.path_of, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
         return show(done, f"rank {part.rank}: {len(builder.own_shards)} shards done", as_json=arguments.json)
     done |= {"public": arguments.public, "audio": audio, "recordings": manifest["recordings"]}
     done |= {"left_out": manifest["left_out"]}
