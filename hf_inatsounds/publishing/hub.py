@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.publishing.dataset_card import render_waiting_card
-from hf_inatsounds.publishing.hub_repository import HubRepository, Locate
+from hf_inatsounds.publishing.hub_repository import MIRROR, HubRepository, Locate
 from hf_inatsounds.publishing.hub_state import NOTES, HubState, Record
 from hf_inatsounds.publishing.plan import set_folder
 from hf_inatsounds.publishing.shards import file_record, text_record
@@ -33,7 +33,7 @@ class HubTarget:
     """
 
     def __init__(self, repo_id: str, *, public: bool = False, quiet: bool = False, replace_card: bool = False) -> None:
-        self.repository = HubRepository(repo_id, public=public, quiet=quiet, replace_card=replace_card)
+        self.repository = HubRepository(repo_id, MIRROR, public=public, quiet=quiet, replace_card=replace_card)
 
     def open(self) -> None:
         """Create the repository, or make sure that the one that is there may be published to.

@@ -1,10 +1,11 @@
-"""A dataset repository on the Hub that a mirror is published to: looked at, and written to on top of what was seen."""
+"""A repository on the Hub that a mirror or a model goes to: looked at, and written to on top of what was seen."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,35 @@ Operations = Callable[[HubState], list[Any]]
 """What a commit consists of, given the one that it follows."""
 
 Locate = Callable[[str], Path]
-"""Where a file of the mirror is on this machine."""
+"""Where a file is on this machine."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a repository is for.
+
+    Attributes:
+        repo_type: as the Hub calls it.
+        content: what it holds, in words.
+        manifest_file: the file by which it is known as ours; it names all the others.
+        terms: those of what it holds, if it must not be public by mistake.
+    """
+
+    repo_type: str
+    content: str
+    manifest_file: str
+    terms: str = ""
+
+
+MIRROR = Kind("dataset", "mirror", MANIFEST_FILE, TERMS)
 
 
 class HubRepository:
-    """A dataset repository that holds nothing or a mirror.
+    """A repository that holds nothing, or what we put there.
 
     Args:
         repo_id: ``owner/name``.
+        kind: what it is for.
         public: whether it is to be public.
         quiet: no progress.
         replace_card: whether a README.md that was changed by hand is written over.
@@ -42,11 +64,14 @@ class HubRepository:
         fingerprint: of the set that is published; somebody else may publish the same one at the same time.
     """
 
-    def __init__(self, repo_id: str, *, public: bool, quiet: bool, replace_card: bool) -> None:
+    def __init__(
+        self, repo_id: str, kind: Kind, *, public: bool, quiet: bool = True, replace_card: bool = False
+    ) -> None:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import disable_progress_bars
 
         disable_progress_bars()
+        self.kind = kind
         self.repo_id, self.public, self.quiet, self.replace_card = repo_id, public, quiet, replace_card
         self.fingerprint = ""
         self._api = HfApi(library_name="hf-inatsounds")
@@ -56,7 +81,7 @@ class HubRepository:
     def create(self) -> None:
         """Create the repository, unless it is there."""
         with as_publish_errors(self.repo_id):
-            self._api.create_repo(self.repo_id, repo_type="dataset", private=not self.public, exist_ok=True)
+            self._api.create_repo(self.repo_id, repo_type=self.kind.repo_type, private=not self.public, exist_ok=True)
 
     def check_visibility(self) -> str:
         """Look whether the repository is as public or private as asked for; done again before each upload.
@@ -68,7 +93,7 @@ class HubRepository:
             PublishError: if it is not.
         """
         with as_publish_errors(self.repo_id):
-            info = self._api.repo_info(self.repo_id, repo_type="dataset")
+            info = self._api.repo_info(self.repo_id, repo_type=self.kind.repo_type)
         if info.private and self.public:
             raise PublishError(
                 "the repository is private", where=self.repo_id, found="a private repository",
@@ -78,7 +103,7 @@ class HubRepository:
         if not info.private and not self.public:
             raise PublishError(
                 "the repository is public", where=self.repo_id, found="a public repository",
-                expected=f"a private one. {TERMS}",
+                expected=f"a private one. {self.kind.terms}".rstrip(),
                 fix="Publish to another repository, make it private in its settings, or give --public.",
             )  # fmt: skip
         return str(info.sha)
@@ -91,24 +116,25 @@ class HubRepository:
         """
         revision = self.check_visibility()
         with as_publish_errors(self.repo_id):
-            state = HubState.look(self._api, self.repo_id, revision)
+            state = HubState.look(self._api, self.repo_id, revision, self.kind.repo_type, self.kind.manifest_file)
         contents = state.contents
         if contents and not state.is_ours and not (self.replace_card and contents == [CARD_FILE]):
             raise PublishError(
-                "the repository holds something else than a mirror", where=self.repo_id,
-                found=f"{contents[0]} and no {MANIFEST_FILE} of ours", expected="an empty repository, or a mirror",
-                fix="Publish to another repository: nothing in this one was touched.",
+                f"the repository holds something else than a {self.kind.content} of ours", where=self.repo_id,
+                found=f"{contents[0]} and no {self.kind.manifest_file} of ours",
+                expected="an empty repository, or one that was made here before",
+                fix="Take another repository: nothing in this one was touched.",
             )  # fmt: skip
         if not self.replace_card and not state.may_replace(CARD_FILE):
             raise changed_card(self.repo_id)
-        manifest = state.files.get(MANIFEST_FILE)
+        manifest = state.files.get(self.kind.manifest_file)
         seen = (None if manifest is None else manifest.blob_id,)
         self._seen = self._seen or seen
         if seen != self._seen and not self.is_complete(state):
             raise PublishError(
                 "somebody else published to the repository in the meantime", where=self.repo_id,
-                found=f"another {MANIFEST_FILE} than at the beginning",
-                fix="Run the command again to put this mirror in its place: what is uploaded is kept.",
+                found=f"another {self.kind.manifest_file} than at the beginning",
+                fix="Run the command again to put yours in its place: what is uploaded is kept.",
             )  # fmt: skip
         return state
 
@@ -134,7 +160,7 @@ class HubRepository:
                 self.check_visibility()
                 some = [self.addition(locate, one["path"]) for one in missing[start : start + FILES_AT_ONCE]]
                 with as_publish_errors(self.repo_id):
-                    self._api.preupload_lfs_files(self.repo_id, some, repo_type="dataset")
+                    self._api.preupload_lfs_files(self.repo_id, some, repo_type=self.kind.repo_type)
                 bar.update(start + len(some))
         return missing
 
@@ -151,7 +177,7 @@ class HubRepository:
         return state.manifest is not None and state.manifest["fingerprint"] == self.fingerprint
 
     def require_ours(self, state: HubState, paths: list[str]) -> None:
-        """Refuse to write over files that somebody else put where the mirror's are to be.
+        """Refuse to write over files that somebody else put where ours are to be.
 
         Raises:
             PublishError: naming the first.
@@ -159,16 +185,20 @@ class HubRepository:
         foreign = [one for one in paths if not state.may_replace(one) and not (self.replace_card and one == CARD_FILE)]
         if foreign:
             raise PublishError(
-                "a file of somebody else is where one of the mirror's is to be", where=f"{self.repo_id}, {foreign[0]}",
-                expected="none, or the file as it was published", fix="Move it away, and run the command again.",
+                f"a file of somebody else is where one of the {self.kind.content} is to be",
+                where=f"{self.repo_id}, {foreign[0]}", expected="none, or the file as it was published",
+                fix="Move it away, and run the command again.",
             )  # fmt: skip
 
-    def commit(self, operations: Operations, message: str) -> None:
+    def commit(self, operations: Operations, message: str) -> str:
         """One commit on top of the newest one; made anew where another one comes in between.
 
         Args:
             operations: what it consists of; nothing is committed where that is nothing.
             message: its message.
+
+        Returns:
+            The commit's address; empty where nothing was committed.
 
         Raises:
             PublishError: if the Hub refuses, or the repository may no longer be published to.
@@ -179,15 +209,17 @@ class HubRepository:
             state = self.look()
             made = operations(state)
             if not made:
-                return
+                return ""
             with as_publish_errors(self.repo_id):
                 try:
-                    self._api.create_commit(
-                        self.repo_id, made, commit_message=message, repo_type="dataset", parent_commit=state.revision
-                    )
-                    return
+                    done = self._api.create_commit(
+                        self.repo_id, made, commit_message=message, repo_type=self.kind.repo_type,
+                        parent_commit=state.revision,
+                    )  # fmt: skip
+                    return str(done.commit_url)
                 except HfHubHTTPError as error:
                     status = getattr(error.response, "status_code", None)
                     if status not in _CONFLICTS or attempt == _COMMIT_ATTEMPTS - 1:
                         raise
             time.sleep(2.0**attempt)
+        raise AssertionError("the last attempt returns or raises")

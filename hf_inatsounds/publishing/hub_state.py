@@ -35,6 +35,7 @@ class HubState:
         manifest: of the mirror in it; None where there is none, or a file of that name that is not ours.
         notes: path → records of uploads under way, or of what such a one left.
         read: downloads a small file of the commit.
+        manifest_file: the manifest's name.
     """
 
     revision: str
@@ -42,19 +43,21 @@ class HubState:
     manifest: dict[str, Any] | None
     notes: dict[str, list[Record]]
     read: Callable[[str], Path]
+    manifest_file: str = MANIFEST_FILE
 
     @classmethod
-    def look(cls, api: Any, repo_id: str, revision: str) -> HubState:
-        """List a dataset repository, and read what is recorded in it."""
+    def look(cls, api: Any, repo_id: str, revision: str, repo_type: str, manifest_file: str) -> HubState:
+        """List a repository, and read what is recorded in it."""
 
         def read(path: str) -> Path:
-            return Path(api.hf_hub_download(repo_id, path, repo_type="dataset", revision=revision))
+            return Path(api.hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision))
 
-        entries = api.list_repo_tree(repo_id, repo_type="dataset", recursive=True, revision=revision)
+        entries = api.list_repo_tree(repo_id, repo_type=repo_type, recursive=True, revision=revision)
         files = {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
-        manifest = parse_manifest(read(MANIFEST_FILE).read_bytes()) if MANIFEST_FILE in files else None
+        manifest = parse_manifest(read(manifest_file).read_bytes()) if manifest_file in files else None
         notes = {path: _note(read(path)) for path in files if _NOTE.fullmatch(path)}
-        return cls(revision, files, manifest, {path: one for path, one in notes.items() if one is not None}, read)
+        noted = {path: one for path, one in notes.items() if one is not None}
+        return cls(revision, files, manifest, noted, read, manifest_file)
 
     @property
     def is_ours(self) -> bool:
@@ -82,7 +85,7 @@ class HubState:
 
     def may_replace(self, path: str) -> bool:
         """Whether a file is not there, or there as it was recorded."""
-        if path not in self.files or path in self.notes or (path == MANIFEST_FILE and self.manifest is not None):
+        if path not in self.files or path in self.notes or (path == self.manifest_file and self.manifest is not None):
             return True
         recorded, entry = self._recorded().get(path, set()), self.files[path]
         if not recorded:
@@ -92,7 +95,7 @@ class HubState:
 
     def stale(self, wanted: Iterable[str]) -> list[str]:
         """Our files that are not among ``wanted``; notes come last, since they tell of the others."""
-        kept = {*wanted, MANIFEST_FILE, CARD_FILE}
+        kept = {*wanted, self.manifest_file, CARD_FILE}
         recorded = sorted(path for path in self._recorded() if path in self.files and path not in kept)
         return [path for path in recorded if self.may_replace(path)] + sorted(self.notes)
 

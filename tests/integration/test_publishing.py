@@ -44,6 +44,11 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def shards(folder):
+    """Name → bytes; the folder that they are in is named by the source, too."""
+    return {path.name: path.read_bytes() for path in folder.rglob("data/*/*.parquet")}
+
+
 def undecoded(rows):
     return rows.cast_column("audio", datasets.Audio(decode=False)) if "audio" in rows.features else rows
 
@@ -193,16 +198,16 @@ def test_by_index_a_part_reads_its_own_recordings_and_writes_the_same_bytes(tmp_
     IndexBuild(Source.parse(source), "train", index).run()
     settings = {"splits": ("train",), "settings": {"shard_bytes": 300_000}}
     build(source, tmp_path / "whole", **settings)
-    whole = files(tmp_path / "whole/data")
     with archive_server(source) as server:
         build(server.url, tmp_path / "one", part=Part(3, 30), index=index, **settings)
         assert 0 < server.log.sent_bytes["train.tar.gz"] < 0.6 * (source / "train.tar.gz").stat().st_size
         for rank in (2, 1, 0):
             build(server.url, tmp_path / "parts", part=Part(rank, 3), index=index, **settings)
-    one = files(tmp_path / "one/data")
+    whole, one, parts = (shards(tmp_path / name) for name in ("whole", "one", "parts"))
+    assert not list((tmp_path / "one").glob("data/*/*"))  # nothing is at its place before all is there
     assert one
     assert one.items() <= whole.items()
-    assert files(tmp_path / "parts/data") == whole
+    assert parts == whole
 
 
 def test_an_index_of_another_archive_is_refused_before_a_recording_is_read(tmp_path):
@@ -221,10 +226,6 @@ def test_an_unpacked_tree_and_a_url_give_the_same_shards(mirror, tiny, tmp_path)
     build(tmp_path / "tree", tmp_path / "from-tree")
     with serving(tiny) as url:
         build(url, tmp_path / "from-url")
-
-    def shards(folder):
-        return {path.name: path.read_bytes() for path in folder.glob("data/*/*.parquet")}
-
     for name in ("from-tree", "from-url"):
         assert shards(tmp_path / name) == shards(mirror[0])
 
@@ -254,7 +255,7 @@ def test_a_damaged_archive_publishes_nothing_and_costs_nothing_that_was_encoded(
     encodings: list[bytes] = []
     monkeypatch.setattr("hf_inatsounds.publishing.shards.encode", encoded)
     with monkeypatch.context() as broken:
-        broken.setattr("hf_inatsounds.publishing.recordings_in.iterate_members", damaged)
+        broken.setattr("hf_inatsounds.archives.forward.iterate_members", damaged)
         with pytest.raises(SourceError, match=r"damaged archive: .*val\.tar\.gz"):
             build(tiny, tmp_path)
     there = files(tmp_path)
