@@ -96,7 +96,11 @@ def run(arguments: argparse.Namespace) -> None:
     done: dict[str, Any] = {"folder": str(builder.folder), "repo_id": arguments.repo_id, "rank": part.rank}
     if manifest is None:
         if target is not None:
-            target.upload_part(builder.path_of, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
+            try:
+                target.upload_part(builder.path_of, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
+            except PublishError:
+                if not builder.is_whole:  # rank 0 has the same folder, took the shards from under us, and uploads them
+                    raise
         return show(done, f"rank {part.rank}: {len(builder.own_shards)} shards done", as_json=arguments.json)
     done |= {"public": arguments.public, "audio": audio, "recordings": manifest["recordings"]}
     done |= {"left_out": manifest["left_out"]}

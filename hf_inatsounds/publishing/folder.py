@@ -47,7 +47,7 @@ def check_folder(folder: Path, work: Path, fingerprint: str, *, replace_card: bo
             "the folder holds another mirror", where=folder,
             found=f"{MANIFEST_FILE if other else WORK_FOLDER} of other settings or sources",
             expected="an empty folder, or a mirror of the same source, settings and library versions",
-            fix="Choose another folder, or delete this one.",
+            fix="Choose another folder (--local-dir, --work-dir), or delete this one.",
         )  # fmt: skip
     if manifest is not None:
         check_card(folder, None, replace=replace_card)

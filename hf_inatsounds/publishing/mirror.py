@@ -156,6 +156,11 @@ class MirrorBuilder:
             return False
         return bool(file_digest(path) == record["sha256"])
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the folder holds the whole mirror."""
+        return (read_manifest(self.folder) or {}).get("fingerprint") == self.plan.fingerprint
+
     def path_of(self, name: str) -> Path:
         """Where a file of the mirror is now: among the staged ones, or at its place."""
         staged = self.staging / name

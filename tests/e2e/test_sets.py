@@ -26,6 +26,7 @@ from hf_inatsounds.schema import SPLITS
 from tests.helpers.hub_in_process import talk_to
 from tests.helpers.hub_server import hub_server
 from tests.helpers.hub_storage import TOKEN
+from tests.helpers.interruptions import interruptions, is_interrupted, only_commits
 from tests.helpers.plain_reader import plain_reader
 
 REPO = "me/sounds"
@@ -66,29 +67,6 @@ def publish(folder, **more):
     return target.upload(folder, json.loads((folder / "manifest.json").read_text()))
 
 
-def interrupted(folder):
-    """Whether publishing ended before its end, and was told."""
-    try:
-        publish(folder)
-    except PublishError as error:
-        return "the Hub refused" in str(error)
-    return False
-
-
-def only_commits(hub, n):
-    """Let so many commits through, and refuse those after; returns the list that counts them."""
-    seen = []
-
-    def refuse(method, path):
-        if method == "POST" and "/commit/" in path:
-            seen.append(path)
-            return 400 if len(seen) > n else None
-        return None
-
-    hub.refuse = refuse
-    return seen
-
-
 def contents(hub, repo=REPO, kind="dataset"):
     return {path: hub.content(repo, path, kind) for path in hub.repo(repo, kind).files}
 
@@ -116,31 +94,21 @@ def test_at_every_moment_of_publishing_again_each_recording_is_there_once(
             publish(folders[before])
         else:
             HubTarget(REPO, quiet=True).open()
-        start, old = copy.deepcopy(hub.repo(REPO)), view(read)
-        expected = view(read, folders[then])
-        kinds = []
-        for n in range(30):
-            hub.repos["dataset", REPO] = copy.deepcopy(start)
-            commits = only_commits(hub, n)
-            if interrupted(folders[then]):
-                now = view(read)
-                kinds.append("new" if now == expected else "old")
-                if kinds[-1] == "old":
-                    same = [now[asked] == old[asked] for asked in ASKED]
-                    nothing = [isinstance(now[asked], str) for asked in ASKED]
-                    assert all(nothing if before is None else same), now
-                only_commits(hub, 99)
-                publish(folders[then])  # the run that was interrupted goes on
-            manifest = json.loads(hub.content(REPO, "manifest.json"))
-            names = {one["path"] for one in manifest["files"]} | {"manifest.json", ".gitattributes"}
-            assert set(hub.repo(REPO).files) == names  # nothing is left behind
-            if len(commits) <= n:
-                break
+        old, expected, seen = view(read), view(read, folders[then]), []
+        for finished in interruptions(hub, REPO, lambda: publish(folders[then])):
+            if finished:
+                manifest = json.loads(hub.content(REPO, "manifest.json"))
+                names = {one["path"] for one in manifest["files"]} | {"manifest.json", ".gitattributes"}
+                assert set(hub.repo(REPO).files) == names  # nothing is left behind
+                continue
+            now = view(read)
+            seen.append("new" if now == expected else "old")
+            if seen[-1] == "old":
+                assert now == old if before else all(isinstance(one, str) for one in now.values()), now
         assert view(read) == expected
-        assert len(kinds) == len(commits)
-        assert kinds == sorted(kinds, reverse=True)  # first the old ones, then the new ones
-        assert len(commits) == 1 if operations == 100 else len(commits) > 1
-        assert [ids(one) for one in expected.values() if not isinstance(one, str)]
+        assert seen == sorted(seen, reverse=True)  # first the old ones, then the new ones
+        assert len(seen) == 1 if operations == 100 else len(seen) > 2
+        assert all(ids(one) for one in expected.values() if not isinstance(one, str))
 
 
 THEIRS = (
@@ -294,7 +262,7 @@ def test_a_mirror_that_is_not_whole_is_refused_in_a_line(hub, folders, monkeypat
 def test_the_first_mirror_of_a_repository_is_refused_until_it_is_whole(hub, tmp_path, folders, monkeypatch):
     monkeypatch.setattr(hub_module, "OPERATIONS_A_COMMIT", 8)
     only_commits(hub, 1)
-    assert interrupted(folders["first"])
+    assert is_interrupted(lambda: publish(folders["first"]))
     assert [path for path in hub.repo(REPO).files if path.startswith("data/")]
     with pytest.raises(SourceError, match=r"no mirror on the Hub that can be read: me/sounds: found no manifest\.json"):
         open_dataset("all", "train", source=REPO, streaming=True)
