@@ -9,7 +9,8 @@ Examples:
   hf-inatsounds publish path/to/archives me/inatsounds-index --public --index path/to/index
   torchrun --no-python --nproc-per-node 4 hf-inatsounds publish path/to/archives --local-dir mirror
 
-Run again after an interruption: finished shards and encoded recordings are kept, and the bytes are the same.
+Run again after an interruption: finished shards and encoded recordings are kept, and the bytes are the same. Whoever
+reads the repository meanwhile sees the mirror that was there. Files that others put there stay.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from hf_inatsounds.publishing.hub import HubTarget
 from hf_inatsounds.publishing.mirror import MirrorBuilder
 from hf_inatsounds.publishing.parts import Part
 from hf_inatsounds.publishing.plan import MirrorSettings
+from hf_inatsounds.publishing.shards import file_record
 from hf_inatsounds.schema import SPLITS
 from tests.helpers.hub_in_process import talk_to
 from tests.helpers.hub_server import hub_server
@@ -48,12 +49,28 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def folders(tiny, tmp_path_factory):
-    """Three mirrors of one source, with other settings each."""
+    """Mirrors of one source, with other settings each."""
     found = {}
     for name, settings in (("first", FIRST), ("again", AGAIN), ("birds", BIRDS)):
         found[name] = tmp_path_factory.mktemp(name)
         builder(tiny, found[name], settings).build()
+    found["flat"] = flat(found["first"], tmp_path_factory.mktemp("flat") / "mirror")
     return found
+
+
+def flat(mirror, folder):
+    """The mirror as it was made before each set had a folder of its own."""
+    shutil.copytree(mirror, folder)
+    of_set = f"{next((folder / 'data').iterdir()).name}/"
+    for path in list(folder.glob("data/*/*")):
+        path.rename(folder / "data" / path.name)
+    (folder / "README.md").write_text((folder / "README.md").read_text().replace(of_set, ""))
+    manifest = json.loads((folder / "manifest.json").read_text().replace(of_set, ""))
+    card = file_record(folder / "README.md", "README.md")
+    manifest["files"] = [card if one["path"] == "README.md" else one for one in manifest["files"]]
+    del manifest["configs"]
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 32}))
+    return folder
 
 
 def builder(source, folder, settings, **more):
@@ -83,7 +100,7 @@ def ids(answer):
 
 @pytest.mark.parametrize(
     ("before", "then", "operations"),
-    [(None, "first", 8), ("first", "again", 100), ("first", "again", 10), ("again", "birds", 10)],
+    [(None, "first", 8), ("first", "again", 100), ("flat", "again", 10), ("again", "birds", 10)],
 )
 def test_at_every_moment_of_publishing_again_each_recording_is_there_once(
     hub, tmp_path, folders, monkeypatch, before, then, operations
