@@ -245,12 +245,16 @@ def open_dataset(
     source: str | os.PathLike[str],
     streaming: bool,
     index: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
 ) -> Any:
-    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not."""
+    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not.
+
+    ``revision`` is the branch, tag or commit of a repository on the Hub.
+    """
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
     if is_hub_id(source):
-        return open_mirror(str(source)).load(name, split, streaming=streaming)
+        return open_mirror(str(source), revision).load(name, split, streaming=streaming)
     parsed = Source.parse(source)
     files = [f"{stem}{ending}" for stem in STEMS.values() for ending in ("", ".tar.gz", ".json", ".json.tar.gz")]
     try:

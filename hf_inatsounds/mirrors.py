@@ -49,13 +49,15 @@ class Mirror:
 
     Attributes:
         repo_id: ``owner/name``.
-        revision: its commit; None without a connection, where the Hub's cache decides.
+        revision: its commit; without a connection what was asked for, where the Hub's cache decides.
+        checked: whether its files were compared with the manifest; not without a connection.
         manifest: what :func:`parse_manifest` gives.
     """
 
     repo_id: str
     revision: str | None
     manifest: dict[str, Any]
+    checked: bool = True
 
     def file(self, name: str) -> Path:
         """Path of one of its files on this machine; downloaded once into the Hub's cache.
@@ -89,8 +91,8 @@ class Mirror:
                 "unknown dataset name" if splits is None else "no such split in the mirror", where=self.repo_id,
                 found=repr(name if splits is None else split), expected=expected,
             )  # fmt: skip
-        if self.revision is None:
-            return datasets.load_dataset(self.repo_id, name, split=split, streaming=streaming)
+        if not self.checked:
+            return datasets.load_dataset(self.repo_id, name, split=split, streaming=streaming, revision=self.revision)
         builder = datasets.load_dataset_builder(self.repo_id, name, revision=self.revision)
         self._check_card(name, builder.config.data_files or {}, splits)
         if streaming:
@@ -115,20 +117,21 @@ class Mirror:
                 )  # fmt: skip
 
 
-def open_mirror(repo_id: str, *, where: str | None = None) -> Mirror:
-    """The newest revision of a mirror, with every file of its manifest, by size and SHA-256.
+def open_mirror(repo_id: str, revision: str | None = None, *, where: str | None = None) -> Mirror:
+    """A revision of a mirror, with every file of its manifest, by size and SHA-256.
 
     Without a connection it is what the Hub's cache has of it.
 
     Args:
         repo_id: ``owner/name``.
+        revision: branch, tag or commit; None for the newest.
         where: what errors are about, if that is more than the repository.
 
     Raises:
         SourceError: if there is no such repository, no mirror in it, or one that is not whole.
     """
     where = where or repo_id
-    revision, files = _listed(repo_id, where)
+    revision, files = _listed(repo_id, revision, where)
     if files is not None and MANIFEST_FILE not in files:
         raise no_mirror(where, f"no {MANIFEST_FILE}")
     try:
@@ -145,26 +148,26 @@ def open_mirror(repo_id: str, *, where: str | None = None) -> Mirror:
                 found=f"{len(lacking)} of {len(manifest['files'])} files missing or changed, the first {lacking[0]}",
                 expected=f"the files of {MANIFEST_FILE}", fix=_AGAIN,
             )  # fmt: skip
-    return Mirror(repo_id, revision, manifest)
+    return Mirror(repo_id, revision, manifest, checked=files is not None)
 
 
-def _listed(repo_id: str, where: str) -> tuple[str | None, dict[str, Any] | None]:
-    """The newest commit and its files by path; None for both without a connection."""
+def _listed(repo_id: str, revision: str | None, where: str) -> tuple[str | None, dict[str, Any] | None]:
+    """The commit of a revision and its files by path; no files without a connection."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi(library_name="hf-inatsounds")
     try:
-        revision = api.repo_info(repo_id, repo_type="dataset").sha
-        tree = api.list_repo_tree(repo_id, repo_type="dataset", revision=revision, recursive=True)
-        return revision, {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
+        commit = api.repo_info(repo_id, repo_type="dataset", revision=revision).sha
+        tree = api.list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True)
+        return commit, {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
     except (HfHubHTTPError, ValueError) as error:
         raise no_mirror(where, error) from error
     except Exception as error:
         library = type(error).__module__.split(".")[0]
         if not isinstance(error, ConnectionError) and library not in HTTP_LIBRARIES:
             raise
-        return None, None
+        return revision, None
 
 
 def _is_there(entry: Any, record: dict[str, Any]) -> bool:
