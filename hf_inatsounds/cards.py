@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.files import write_text
 from hf_inatsounds.identity import checkpoint_digest
 from hf_inatsounds.progress import note
@@ -52,17 +53,23 @@ _INDEXED = {
 """Metric → type and name in the model-index."""
 
 
-def read_results(run_dir: str | Path) -> list[dict[str, Any]]:
+def read_results(
+    run_dir: str | Path, passed_over: Callable[[str, InatSoundsError], None] | None = None
+) -> list[dict[str, Any]]:
     """All ``results.json`` of a run's evaluations: its own, and those of folders in it; test before validation.
 
     Only those of the very model that lies there count: one that was copied in, or is older than the weights, is named
     on stderr and left out.
 
+    Args:
+        run_dir: the run's folder.
+        passed_over: told of each malformed one, while another is not; None to raise for it.
+
     Raises:
         ScoresError: if there is none, or one is malformed.
     """
     run_dir = Path(run_dir)
-    own, foreign = results_of(run_dir)
+    own, foreign = results_of(run_dir, passed_over)
     for path in foreign:
         note(f"left out, since it is of another model than the one in {run_dir}: {path}")
     if not own:
@@ -74,20 +81,30 @@ def read_results(run_dir: str | Path) -> list[dict[str, Any]]:
     return sorted(own.values(), key=lambda results: ("test", "validation", "train").index(results["dataset"]["split"]))
 
 
-def results_of(run_dir: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
+def results_of(
+    run_dir: Path, passed_over: Callable[[str, InatSoundsError], None] | None = None
+) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
     """Evaluations in a run folder: those of the model that lies there by path, and the paths of others.
 
-    In a folder without a model all have to be of one.
+    In a folder without a model all have to be of one. ``passed_over`` is told of malformed ones; None to raise.
 
     Raises:
         ScoresError: if one is malformed, or a folder without a model holds evaluations of several.
     """
-    found = {}
+    found, malformed = {}, {}
     for path in (run_dir / "results.json", *sorted(run_dir.glob("*/results.json"))):
         if path.exists():
-            results = _read(path)
+            try:
+                results = _read(path)
+            except ScoresError as error:
+                malformed[str(path)] = error
+                continue
             if "suite" not in results:  # a benchmark's, which stands in the run folder too
                 found[path] = results
+    for name, reason in malformed.items():
+        if passed_over is None or not found:
+            raise reason
+        passed_over(name, reason)
     digests = {path: results["model"].get("checkpoint_sha256") for path, results in found.items()}
     model = checkpoint_digest(run_dir)
     if model is None and len(set(digests.values())) > 1:
@@ -111,17 +128,23 @@ def _read(path: Path) -> dict[str, Any]:
     return results
 
 
-def write_card(run_dir: str | Path, *, model_id: str | None = None) -> Path:
+def write_card(
+    run_dir: str | Path,
+    *,
+    model_id: str | None = None,
+    passed_over: Callable[[str, InatSoundsError], None] | None = None,
+) -> Path:
     """Render the card of a run into its ``README.md``.
 
     Args:
         run_dir: a checkpoint's folder with evaluations below it.
         model_id: its name on the Hub; None for the folder's name.
+        passed_over: as :func:`read_results` takes it.
 
     Raises:
         ScoresError: as :func:`read_results`.
     """
-    evaluations = read_results(run_dir)
+    evaluations = read_results(run_dir, passed_over)
     if model_id is not None:
         evaluations = [{**one, "model": {**one["model"], "name": model_id}} for one in evaluations]
     path = Path(run_dir) / CARD_FILE

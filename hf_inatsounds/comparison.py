@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.errors import CheckpointError, InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.measures import Bootstrap, differences, finite, flat, metrics_of, pair
 from hf_inatsounds.files import defined
 from hf_inatsounds.identity import checkpoint_digest, read_record
@@ -40,13 +40,20 @@ def evaluation_folder(run: str | Path, split: str | None = None) -> Path:
     )  # fmt: skip
 
 
-def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootstrap | None = None) -> dict[str, Any]:
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    split: str | None = None,
+    how: Bootstrap | None = None,
+    passed_over: Callable[[str, InatSoundsError], None] | None = None,
+) -> dict[str, Any]:
     """Compare evaluations of the same recordings, each with the first.
 
     Args:
         runs: run folders or folders of an evaluation, at least two.
         split: which evaluation of each run; None for the one that is there.
         how: of the intervals; all runs get the same resamples.
+        passed_over: told of each run that cannot be compared, while at least two others can; None to raise for it.
 
     Returns:
         JSON-ready: ``recordings``, ``present_classes``, ``dataset``, ``split``, ``level``, ``resamples``, ``runs``
@@ -59,14 +66,9 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
     how = how or Bootstrap()
     if len(runs) < 2:
         raise ScoresError("nothing to compare", where="runs", found=len(runs), expected="at least two")
-    folders = [evaluation_folder(run, split) for run in runs]
-    for folder in folders:
-        _check_own(folder)
+    folders, loaded = _comparable(runs, split, passed_over)
     names = _names(folders)
     space = _label_space(folders[0])
-    loaded = [FileScores.load(folder, ["mean"]) for folder in folders]
-    for folder, scores in zip(folders[1:], loaded[1:], strict=True):
-        _check_same(folders[0], loaded[0], space, folder, scores)
     replicates = [how.of(scores, space) for scores in loaded]
     metrics = [metrics_of(scores, space, windows=False)["mean"] for scores in loaded]
     about = json.loads((folders[0] / SCORES_MANIFEST).read_text(encoding="utf-8"))
@@ -90,6 +92,39 @@ def compare(runs: Sequence[str | Path], *, split: str | None = None, how: Bootst
             for i in range(1, len(folders))
         ],
     })  # fmt: skip
+
+
+def _comparable(
+    runs: Sequence[str | Path], split: str | None, passed_over: Callable[[str, InatSoundsError], None] | None
+) -> tuple[list[Path], list[FileScores]]:
+    """Folders and scores of the runs that are of the same recordings as the first of them.
+
+    Raises:
+        ScoresError: of a run that is not, where nobody is told of it or less than two are left.
+    """
+    folders: list[Path] = []
+    loaded: list[FileScores] = []
+    errors: dict[str, InatSoundsError] = {}
+    for run in runs:
+        try:
+            folder = evaluation_folder(run, split)
+            _check_own(folder)
+            scores = FileScores.load(folder, ["mean"])
+            if folders:
+                _check_same(folders[0], loaded[0], _label_space(folders[0]), folder, scores)
+        except (ScoresError, CheckpointError) as error:
+            if passed_over is None:
+                raise
+            errors[str(run)] = error
+            continue
+        folders.append(folder)
+        loaded.append(scores)
+    last = None if len(folders) > 1 else errors.popitem()[1]
+    for name, reason in errors.items():
+        passed_over(name, reason)  # type: ignore[misc]  # without it the first one was raised
+    if last is not None:
+        raise last
+    return folders, loaded
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -58,16 +58,35 @@ def printable(text: str, *, lines: bool = False) -> str:
     if text.isprintable():
         return text
     kept = "\n\t" if lines else ""
-    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    """A character as an escape; a byte that was no UTF-8 as :func:`storable` has it."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def storable(name: str | os.PathLike[str]) -> str:
-    r"""A file name as text that UTF-8 has: bytes that are not UTF-8 become backslash escapes.
+    r"""A file name as text that UTF-8 has: each byte that is not UTF-8 becomes ``\xNN``.
 
-    >>> storable("m\udce9lodie.wav")
+    No two names become one: where a name has ``\xNN`` itself, its backslash becomes ``\x5c``. So the bytes are got
+    back by putting the byte NN wherever ``\xNN`` stands.
+
+    >>> storable("m\udce9lodie.wav"), storable(r"m\xe9lodie.wav"), storable(r"C:\sound.wav")
+    ('m\\xe9lodie.wav', 'm\\x5cxe9lodie.wav', 'C:\\sound.wav')
+    """
+    return encodable(re.sub(r"\\(?=x[0-9a-fA-F]{2})", r"\\x5c", os.fspath(name)))
+
+
+def encodable(text: str) -> str:
+    r"""``text`` with everything that UTF-8 has not as a backslash escape; done twice, it changes nothing more.
+
+    >>> encodable("m\udce9lodie.wav")
     'm\\xe9lodie.wav'
     """
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return re.sub("[\ud800-\udfff]", lambda found: _escaped(found[0]), text)
 
 
 def without_secrets(text: str) -> str:
@@ -111,10 +130,14 @@ class RecipeError(InatSoundsError):
     """A recipe with an unknown key, a wrong value or a contradiction."""
 
 
-class FlagError(RecipeError):
-    """A flag that no recipe could have as a key: wrong arguments, refused before anything is read."""
+class ArgumentsError(InatSoundsError):
+    """Arguments that no run could use, or that do not go with each other."""
 
     exit_code = 2
+
+
+class FlagError(RecipeError, ArgumentsError):
+    """A flag that no recipe could have as a key: wrong arguments, refused before anything is read."""
 
 
 class CheckpointError(InatSoundsError):
@@ -154,4 +177,4 @@ class GeoError(InatSoundsError):
 
 
 class EndedElsewhere(InatSoundsError):
-    """Another process failed, and has said why: this one ends without a line."""
+    """What failed has been told already, by another process or before: this one ends without a line."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.errors import encodable
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -38,7 +40,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 ``text`` to ``path``, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(encodable(text), encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -52,13 +54,17 @@ def defined(value: Any) -> Any:
     Every document of numbers passes through here, in a file or on stdout, so that a reader of one never meets the
     ``NaN`` that Python writes and no JSON parser takes.
 
+    Texts that UTF-8 has not, as file names can be, are escaped.
+
     >>> defined({"map": 0.5, "roc_auc": float("nan"), "interval": (0.1, float("inf"))})
     {'map': 0.5, 'roc_auc': None, 'interval': [0.1, None]}
     """
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: defined(one) for key, one in value.items()}
+        return {encodable(key) if isinstance(key, str) else key: defined(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [defined(one) for one in value]
     return value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,7 @@ def predict_file(
         CheckpointError: if the model gives scores that are no numbers.
         InatSoundsError: if the window is longer than the model's input.
     """
-    window = window or WindowSpec(classifier.window.size_s, classifier.window.size_s, "start")
+    window = window or classifier.window.side_by_side()
     classifier.frontend.check_window(window)
     names = classifier.species
     space = classifier.label_space
@@ -108,8 +110,16 @@ def require_numbers(values: Array, where: str) -> Array:
     return values
 
 
-def write_detections(detections: Iterable[Detection], path: Path, form: str) -> int:
+def write_detections(
+    detections: Iterable[Detection], path: Path, form: str, heard: Mapping[str, Hearing] | None = None
+) -> int:
     """Write detections to ``path`` as csv, parquet, a Raven selection table or an Audacity label track.
+
+    Args:
+        detections: in the order of their recordings.
+        path: the file.
+        form: one of ``FORMATS``.
+        heard: as :func:`raven_lines` takes it; None for no other formats than Raven's.
 
     Returns:
         How many there were.
@@ -125,11 +135,11 @@ def write_detections(detections: Iterable[Detection], path: Path, form: str) -> 
             yield one
 
     with open(path, "w", encoding="utf-8", newline="") as stream:
-        stream.writelines(LINES[form](counted()))
+        stream.writelines(LINES[form](counted(), {} if heard is None else heard))
     return count
 
 
-def csv_lines(detections: Iterable[Detection]) -> Iterator[str]:
+def csv_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing] = MappingProxyType({})) -> Iterator[str]:
     """CSV with a heading.
 
     >>> list(csv_lines([Detection("a.wav", 0.0, 3.0, "Rana indet", "frog", 0.5)]))[1]
@@ -141,28 +151,54 @@ def csv_lines(detections: Iterable[Detection]) -> Iterator[str]:
         yield _csv_line([one.file, *times, one.species, one.common_name, f"{one.score:.6f}"])
 
 
-def raven_lines(detections: Iterable[Detection]) -> Iterator[str]:
-    """A Raven selection table: tab-separated, one selection a detection."""
-    names = ["Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Begin File", "Species", "Score"]
-    yield "\t".join(names) + "\n"
+RAVEN_COLUMNS = (
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "Begin Path",
+    "Begin File", "File Offset (s)", "Species", "Score",
+)  # fmt: skip
+"""Those that Raven places a selection by, which opensoundscape and crowsetta ask for, and two of ours."""
+
+
+def raven_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing]) -> Iterator[str]:
+    """A Raven selection table: tab-separated, one selection a detection, over the recording's whole band.
+
+    Several recordings are one sequence, as Raven opens them: "Begin Time (s)" counts from the first one's beginning,
+    "File Offset (s)" from that of the recording, which "Begin Path" names.
+
+    Args:
+        detections: in the order of their recordings.
+        heard: file → what became of it, of the recordings up to the detection's own at least, in their order.
+    """
+    yield "\t".join(RAVEN_COLUMNS) + "\n"
+    begins: dict[str, float] = {}
     for number, one in enumerate(detections, start=1):
-        times = f"{one.start_s:.3f}\t{one.end_s:.3f}"
-        name, species = printable(Path(one.file).name), printable(one.species)
-        yield f"{number}\tSpectrogram 1\t1\t{times}\t{name}\t{species}\t{one.score:.6f}\n"
+        if one.file not in begins:
+            begins[one.file] = sum(heard[name].promised_s for name in _before(one.file, heard))
+        begin_s, high_hz = begins[one.file], heard[one.file].sampling_rate / 2
+        times = f"{begin_s + one.start_s:.3f}\t{begin_s + one.end_s:.3f}\t0.0\t{high_hz:.1f}"
+        place = f"{printable(os.path.abspath(one.file))}\t{printable(Path(one.file).name)}\t{one.start_s:.3f}"
+        yield f"{number}\tSpectrogram 1\t1\t{times}\t{place}\t{printable(one.species)}\t{one.score:.6f}\n"
 
 
-def audacity_lines(detections: Iterable[Detection]) -> Iterator[str]:
+def _before(file: str, heard: Mapping[str, Hearing]) -> list[str]:
+    """The recordings that come before one."""
+    names = list(heard)
+    return names[: names.index(file)]
+
+
+def audacity_lines(
+    detections: Iterable[Detection], heard: Mapping[str, Hearing] = MappingProxyType({})
+) -> Iterator[str]:
     """An Audacity label track: beginning, end, label."""
     for one in detections:
         yield f"{one.start_s:.6f}\t{one.end_s:.6f}\t{printable(one.species)} {one.score:.3f}\n"
 
 
-LINES: dict[str, Callable[[Iterable[Detection]], Iterator[str]]] = {
+LINES: dict[str, Callable[[Iterable[Detection], Mapping[str, Hearing]], Iterator[str]]] = {
     "csv": csv_lines,
     "raven": raven_lines,
     "audacity": audacity_lines,
 }
-"""Text format → its lines."""
+"""Text format → its lines, of detections and what became of their recordings."""
 
 
 def _csv_line(values: Sequence[str]) -> str:
@@ -178,5 +214,6 @@ def _write_parquet(detections: list[Detection], path: Path) -> int:
     rows: list[dict[str, Any]] = [vars(one) for one in detections]
     names = ["file", "start_s", "end_s", "species", "common_name", "score"]
     kinds = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.float32()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, kinds, strict=True)))), path)
+    with open(path, "wb") as stream:  # a name that is not UTF-8 is none that Arrow opens
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, kinds, strict=True)))), stream)
     return len(rows)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.errors import ArgumentsError, InatSoundsError
 
 Alignment = Literal["centered", "start"]
 
@@ -55,6 +55,10 @@ class WindowSpec:
             raise ValueError(f"stride_s must be in (0, size_s = {self.size_s}]; got {self.stride_s}")
         if self.alignment not in get_args(Alignment):
             raise ValueError(f"alignment must be one of {get_args(Alignment)}; got {self.alignment!r}")
+
+    def side_by_side(self) -> WindowSpec:
+        """Windows of this size without overlap, from the recording's beginning on."""
+        return WindowSpec(self.size_s, self.size_s, "start")
 
     def size_samples(self, sampling_rate: int) -> int:
         """Samples of a window, at least one."""
@@ -139,14 +143,14 @@ def chosen_window(
     """``default`` with what a user chose in its place; a chosen size alone keeps the share of overlap.
 
     Raises:
-        InatSoundsError: if the choice is out of range.
+        ArgumentsError: if the choice is out of range.
 
     >>> chosen_window(WindowSpec(3.0, 1.5), 5.0, None).stride_s
     2.5
     """
     size = default.size_s if size_s is None else size_s
-    stride = default.stride_s * size / default.size_s if stride_s is None else stride_s
+    stride = min(default.stride_s * size / default.size_s, size) if stride_s is None else stride_s  # rounding
     try:
         return WindowSpec(size, stride, alignment or default.alignment)
     except ValueError as error:
-        raise InatSoundsError("bad window", where="--window, --stride", found=error) from error
+        raise ArgumentsError("bad window", where="--window, --stride", found=error) from error

@@ -15,44 +15,64 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
+from hf_inatsounds.cli.odd_ones import OddOnes
 from hf_inatsounds.cli.output import hush_libraries, note, show
-from hf_inatsounds.errors import SuiteError
+from hf_inatsounds.training.checks import Range
 
 SUITES = ("birdset", "beans", "birb", "anuraset", "esc10", "esc50", "folder")
+SHOTS = given.whole_numbers(Range(1, 10_000))
 PROTOCOLS = ("zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", help="run folder, checkpoint, Hub model id; for fine-tune a preset too")
+    parser.add_argument(
+        "model", type=given.name, help="run folder, checkpoint, Hub model id; for fine-tune a preset too"
+    )
     add_checkpoint_flags(parser)
     parser.add_argument("--suite", required=True, choices=SUITES, help="docs/benchmarks-downstream.md has the layouts")
-    parser.add_argument("--data", required=True, help="the suite's folder")
+    parser.add_argument("--data", type=given.name, required=True, help="the suite's folder")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="(default: linear-probe; few-shot for birb)")
-    parser.add_argument("--subset", action="append", default=[], help="one data set of the suite; repeatable")
-    parser.add_argument("--out", help="folder of the results (default: in the run folder, or here for a Hub model)")
-    parser.add_argument("--random-init", type=int, metavar="SEED", help="same architecture, random weights")
-    parser.add_argument("--shots", default="1,2,4,8,16", help="exemplars a class, few-shot (default: 1,2,4,8,16)")
-    parser.add_argument("--seeds", type=int, default=5, help="draws of exemplars, few-shot (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything else that is drawn (default: 0)")
-    parser.add_argument("--names", metavar="CSV", help="codes and scientific names, zero-shot (eBird's taxonomy, say)")
-    parser.add_argument("--synonyms", metavar="CSV", help="columns name and accepted, zero-shot")
-    parser.add_argument("--recipe", help="recipe of fine-tune (default: a short one)")
-    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
-    parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
-    parser.add_argument("--bootstrap", type=int, default=200, help="draws of the intervals, 0 for none (default: 200)")
-    parser.add_argument("--cache", help="folder of cached embeddings (default: in the user's cache)")
+    parser.add_argument(
+        "--subset", type=given.name, action="append", default=[], help="one data set of the suite; repeatable"
+    )
+    parser.add_argument(
+        "--out",
+        type=given.output_folder,
+        help="folder of the results (default: in the run folder, or here for a Hub model)",
+    )
+    parser.add_argument("--random-init", type=given.seed, metavar="SEED", help="same architecture, random weights")
+    parser.add_argument(
+        "--shots", type=SHOTS, default="1,2,4,8,16", help="exemplars a class, few-shot (default: 1,2,4,8,16)"
+    )
+    parser.add_argument(
+        "--seeds", type=given.whole_number(Range(1, 1_000)), default=5, help="draws of exemplars, few-shot (default: 5)"
+    )
+    parser.add_argument("--seed", type=given.seed, default=0, help="of everything else that is drawn (default: 0)")
+    parser.add_argument(
+        "--names", type=given.name, metavar="CSV", help="codes and scientific names, zero-shot (eBird's taxonomy, say)"
+    )
+    parser.add_argument("--synonyms", type=given.name, metavar="CSV", help="columns name and accepted, zero-shot")
+    parser.add_argument("--recipe", type=given.name, help="recipe of fine-tune (default: a short one)")
+    parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the checkpoint's)")
+    parser.add_argument(
+        "--bootstrap",
+        type=given.whole_number(Range(0, 10_000)),
+        default=200,
+        help="draws of the intervals, 0 for none (default: 200)",
+    )
+    parser.add_argument(
+        "--cache", type=given.output_folder, help="folder of cached embeddings (default: in the user's cache)"
+    )
     add_device(parser)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark, and print its table."""
-    try:
-        shots = tuple(int(word) for word in arguments.shots.split(","))
-    except ValueError as error:
-        raise SuiteError("bad value", where="--shots", found=arguments.shots, expected="1,2,4") from error
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark, and print its table; what was left out is named, and the exit code is 1."""
     hush_libraries()
     from hf_inatsounds.downstream.benchmark import Options, benchmark
     from hf_inatsounds.downstream.suites import load_suite
@@ -62,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = Options(
         protocol=protocol,
         random_init=arguments.random_init,
-        shots=shots,
+        shots=arguments.shots,
         seeds=arguments.seeds,
         seed=arguments.seed,
         codes=arguments.names,
@@ -76,12 +96,16 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         dtype=arguments.dtype,
     )
+    odd = OddOnes("benchmark")
     suite = load_suite(arguments.suite, arguments.data, arguments.subset)
     out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.suite, options.protocol,
                                                                 options.random_init)  # fmt: skip
     results = benchmark(arguments.model, suite, out, options, quiet=arguments.quiet)
+    for name, reason in results["left_out"].items():
+        odd.add(name, reason)
     show(results, benchmark_text(results), as_json=arguments.json)
     note(f"\nwrote {out}/results.json", quiet=arguments.quiet)
+    return odd.exit_code()
 
 
 def default_out(model: str, suite: str, protocol: str, random_init: int | None) -> Path:

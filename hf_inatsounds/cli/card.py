@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import argparse
 
+from hf_inatsounds.cli import arguments as given
+from hf_inatsounds.cli.odd_ones import OddOnes
 from hf_inatsounds.cli.output import show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="checkpoint folder with evaluations below it")
-    parser.add_argument("--model-id", help="the model's name on the Hub (default: the folder's name)")
+    parser.add_argument(
+        "run_dir", type=given.name, metavar="RUN_DIR", help="checkpoint folder with evaluations below it"
+    )
+    parser.add_argument("--model-id", type=given.name, help="the model's name on the Hub (default: the folder's name)")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Write the card, and print its path."""
+def run(arguments: argparse.Namespace) -> int:
+    """Write the card, and print its path; an evaluation that cannot be read is named, and the exit code is 1."""
     from hf_inatsounds.cards import write_card
 
-    path = write_card(arguments.run_dir, model_id=arguments.model_id)
-    show({"card": str(path)}, str(path), as_json=arguments.json)
+    odd = OddOnes("card")
+    path = write_card(arguments.run_dir, model_id=arguments.model_id, passed_over=odd.add)
+    show({"card": str(path), "failed": odd.reasons}, str(path), as_json=arguments.json)
+    return odd.exit_code()

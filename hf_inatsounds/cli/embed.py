@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import argparse
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.heard import HeardFiles
 from hf_inatsounds.cli.output import hush_libraries, show
-from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.training.checks import Range
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    parser.add_argument("model", type=given.name, help="run folder, checkpoint or Hub model id")
     add_checkpoint_flags(parser)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
-    parser.add_argument("--out", required=True, help="Parquet file to write")
-    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
-    parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
-    parser.add_argument("--channel", type=int, help="channel to listen to, from 0 (default: the mean of all)")
-    parser.add_argument("--batch-size", type=int, default=32, help="windows held at once (default: 32)")
+    parser.add_argument("files", nargs="+", type=given.name, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    parser.add_argument("--out", type=given.output_file, required=True, help="Parquet file to write")
+    parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the window)")
+    parser.add_argument(
+        "--channel",
+        type=given.whole_number(Range(0, 65_535)),
+        help="channel to listen to, from 0 (default: the mean of all)",
+    )
+    parser.add_argument("--batch-size", type=given.batch_size, default=32, help="windows held at once (default: 32)")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed; a file that was not heard whole is named, the others go on, and the exit code is 1."""
-    if arguments.batch_size < 1:
-        raise InatSoundsError("bad value", where="--batch-size", found=arguments.batch_size, expected="at least 1")
     hush_libraries()
     from hf_inatsounds.downstream.embedding import load_embedder
     from hf_inatsounds.downstream.embedding_table import EmbeddingTable, embed_file
@@ -43,8 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     embedder = load_embedder(
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
     )
-    size_s = arguments.window or embedder.window.size_s
-    window = chosen_window(embedder.window, size_s, arguments.stride or size_s, alignment="start")
+    window = chosen_window(embedder.window.side_by_side(), arguments.window, arguments.stride)
     heard = HeardFiles("embed", quiet=arguments.quiet)
     options = {"batch_size": arguments.batch_size, "channel": arguments.channel}
     with replacing(arguments.out) as path, EmbeddingTable(path) as table:

@@ -12,41 +12,59 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.schema import SPLITS
+from hf_inatsounds.training.checks import Range
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    parser.add_argument("model", type=given.name, help="run folder, checkpoint or Hub model id")
     add_checkpoint_flags(parser)
-    parser.add_argument("--source", default="official", help="archives: a folder or a base URL (default: official)")
-    parser.add_argument("--index", default="", help="folder or base URL of the archives' seek indexes (default: none)")
-    parser.add_argument("--split", default="test", help=f"one of {', '.join(SPLITS)} (default: test)")
-    parser.add_argument("--name", default="all", help="all, a supercategory, or evaluation (default: all)")
-    parser.add_argument("--out", help="folder of the results (default: MODEL/evaluation-SPLIT; here for a Hub model)")
-    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
-    parser.add_argument("--stride", type=float, help="stride in seconds (default: the checkpoint's)")
-    parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
-    parser.add_argument("--processes", type=int, default=1, help="that score side by side (default: 1)")
+    parser.add_argument(
+        "--source", type=given.name, default="official", help="archives: a folder or a base URL (default: official)"
+    )
+    parser.add_argument(
+        "--index", type=given.name, help="folder or base URL of the archives' seek indexes (default: none)"
+    )
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: test)")
+    parser.add_argument(
+        "--name", type=given.name, default="all", help="all, a supercategory, or evaluation (default: all)"
+    )
+    parser.add_argument(
+        "--out",
+        type=given.output_folder,
+        help="folder of the results (default: MODEL/evaluation-SPLIT; here for a Hub model)",
+    )
+    parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the checkpoint's)")
+    parser.add_argument("--batch-size", type=given.batch_size, default=32, help="windows a forward pass (default: 32)")
+    parser.add_argument("--processes", type=given.processes, default=1, help="that score side by side (default: 1)")
     parser.add_argument(
         "--classes", default="present", choices=("present", "evaluated", "all"),
         help="that take part in the softmax and are kept (default: present, the authors' protocol)",
     )  # fmt: skip
     parser.add_argument(
-        "--geo-prior", help="range prior to report with and without: a fitted one, or a SINR checkpoint"
+        "--geo-prior",
+        type=given.name,
+        help="range prior to report with and without: a fitted one, or a SINR checkpoint",
     )
     parser.add_argument(
         "--geo-mode",
         choices=("mask", "soft"),
         help="how it is combined (default: mask for SINR, soft for a fitted one)",
     )
-    parser.add_argument("--geo-threshold", type=float, default=0.1, help="presence that a mask asks for (default: 0.1)")
-    parser.add_argument("--geo-weight", type=float, default=1.0, help="exponent of the soft combination (default: 1)")
-    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap intervals (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--geo-threshold", type=given.number(Range(0, 1, open_high=True)), default=0.1,
+                        help="presence that a mask asks for (default: 0.1)")  # fmt: skip
+    parser.add_argument("--geo-weight", type=given.number(Range(0, 100, open_high=True)), default=1.0,
+                        help="exponent of the soft combination (default: 1)")  # fmt: skip
+    parser.add_argument(
+        "--resamples", type=given.resamples, default=200, help="of the bootstrap intervals (default: 200)"
+    )
+    parser.add_argument("--seed", type=given.seed, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--rescore", action="store_true", help="score again where the folder holds the same scores")
     parser.add_argument("--no-report", action="store_true", help="no report.html and plots")
     add_device(parser)
@@ -55,27 +73,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, write the report, and print the table."""
     hush_libraries()
-    from hf_inatsounds.errors import InatSoundsError
+    from hf_inatsounds.errors import ArgumentsError
     from hf_inatsounds.evaluation import Bootstrap, GeoChoice, evaluate, launched_processes, split_info
     from hf_inatsounds.models import load_classifier
     from hf_inatsounds.reports import results_text, write_report
     from hf_inatsounds.scoring import FileScores
     from hf_inatsounds.windows import chosen_window
 
-    if min(arguments.processes, arguments.batch_size) < 1:
-        raise InatSoundsError("bad value", where="--processes, --batch-size", expected="at least 1")
     geo = None
-    try:
-        bootstrap = Bootstrap(arguments.resamples, arguments.seed)
-        if arguments.geo_prior:
-            weights = {"threshold": arguments.geo_threshold, "weight": arguments.geo_weight}
-            geo = GeoChoice(arguments.geo_prior, arguments.geo_mode, **weights)
-    except ValueError as error:
-        raise InatSoundsError("bad value", where="--resamples, --seed, --geo-*", found=error) from error
+    if arguments.geo_prior is not None:
+        geo = GeoChoice(arguments.geo_prior, arguments.geo_mode, arguments.geo_threshold, arguments.geo_weight)
     launched = launched_processes(arguments.device)  # before a model asks for a GPU: each process has its own
     if launched and arguments.processes > 1:
-        raise InatSoundsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
-    info = split_info(arguments.source, arguments.name, arguments.split, arguments.index)
+        raise ArgumentsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
+    info = split_info(arguments.source, arguments.name, arguments.split, arguments.index or "")
     classifier = load_classifier(
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
     )
@@ -92,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
         processes=arguments.processes,
         launched=launched,
         geo=geo,
-        bootstrap=bootstrap,
+        bootstrap=Bootstrap(arguments.resamples, arguments.seed),
         rescore=arguments.rescore,
         quiet=arguments.quiet,
     )

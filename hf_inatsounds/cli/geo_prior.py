@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import argparse
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import note, show
+from hf_inatsounds.schema import SPLITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("source", help="official, a folder, a base URL, or a Hub dataset id")
-    parser.add_argument("--out", required=True, help="file to write (.safetensors)")
-    parser.add_argument("--split", default="train", help="whose places (default: train)")
-    parser.add_argument("--name", default="all", help="all, a supercategory, or evaluation (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the cross-validation's folds (default: 0)")
+    parser.add_argument("source", type=given.name, help="official, a folder, a base URL, or a Hub dataset id")
+    parser.add_argument("--out", type=given.prior_file, required=True, help="file to write (.safetensors)")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="whose places (default: train)")
+    parser.add_argument(
+        "--name", type=given.name, default="all", help="all, a supercategory, or evaluation (default: all)"
+    )
+    parser.add_argument("--seed", type=given.seed, default=0, help="of the cross-validation's folds (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Fit, save, and print what was chosen."""
     import numpy as np
 
-    from hf_inatsounds.errors import GeoError
     from hf_inatsounds.evaluation.split import split_table
     from hf_inatsounds.geo import fit_prior
 
-    if not arguments.out.endswith(".safetensors"):
-        raise GeoError("bad file name", where="--out", found=arguments.out, expected="a name that ends in .safetensors")
     annotations, table = split_table(arguments.source, arguments.name, arguments.split)
     place = {name: table[name].to_numpy() for name in ("latitude", "longitude", "location_uncertainty_m")}
     prior = fit_prior(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli.output import note
-from hf_inatsounds.errors import InatSoundsError, printable, storable
+from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable, storable
 
 if TYPE_CHECKING:
     from hf_inatsounds.hearing import Hearing
@@ -20,6 +21,9 @@ class HeardFiles:
     Args:
         command: whose files they are.
         quiet: whether to leave out what is worth a note and no failure.
+
+    Attributes:
+        found: file, as :func:`storable` has it → what became of it, in the order in which they were given.
     """
 
     def __init__(self, command: str, *, quiet: bool) -> None:
@@ -31,45 +35,41 @@ class HeardFiles:
         """A file's ``Hearing``, which is told when the block ends without an error."""
         from hf_inatsounds.hearing import Hearing
 
-        hearing = Hearing()
+        name = storable(name)
+        hearing = self.found[name] = Hearing()
         yield hearing
-        self.found[name] = hearing
         notes = hearing.notes()
         if hearing.status != "ok":
             reason = notes.pop(0)
             line = reason if name in reason else f"{name}: {reason}"
             print(f"hf-inatsounds {self.command}: {printable(line)}", file=sys.stderr, flush=True)
         for line in notes:
-            note(f"{printable(name)}: {line}", quiet=self.quiet)
+            choice = "; choose one (--channel)" if "cancel each other" in line else ""
+            note(f"{printable(name)}: {line}{choice}", quiet=self.quiet)
 
-    def require_something(self, out: str) -> None:
+    def require_something(self, out: str | None) -> None:
         """Nothing is written, and nothing overwritten, where no file was heard.
 
+        Args:
+            out: the file that is to be written; None for stdout.
+
         Raises:
-            InatSoundsError: if that is so.
+            InatSoundsError: if that is so; of a single file it has been told why.
         """
         if all(one.status == "failed" for one in self.found.values()):
+            if len(self.found) == 1 and (out is None or not os.path.exists(out)):
+                raise EndedElsewhere("nothing was heard")
             raise InatSoundsError(
                 "nothing was heard", where=out, found=f"{len(self.found)} files without a sample that can be read",
-                fix="The output is left as it was.",
+                fix=out and "The output is left as it was.",
             )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: ``failed`` and ``partial`` name files, ``files`` has each one's status, reason and seconds."""
         return {
-            "failed": [storable(name) for name, one in self.found.items() if one.status == "failed"],
-            "partial": [storable(name) for name, one in self.found.items() if one.status == "partial"],
-            "files": {
-                storable(name): {
-                    "status": one.status,
-                    "reason": one.reason,
-                    "promised_s": round(one.promised_s, 3),
-                    "heard_s": round(one.heard_s, 3),
-                    "windows": one.windows,
-                    "silent_windows": one.silent_windows,
-                }
-                for name, one in self.found.items()
-            },
+            "failed": [name for name, one in self.found.items() if one.status == "failed"],
+            "partial": [name for name, one in self.found.items() if one.status == "partial"],
+            "files": {name: one.as_dict() for name, one in self.found.items()},
         }
 
     def exit_code(self) -> int:

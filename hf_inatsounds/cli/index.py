@@ -14,6 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_inatsounds.cli import arguments as given
+from hf_inatsounds.cli.odd_ones import OddOnes
 from hf_inatsounds.cli.output import note, show
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.schema import OFFICIAL_FILES, SPLITS, STEMS
@@ -24,15 +26,15 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("source", help="archives: official, a folder or a base URL")
-    parser.add_argument("--out", required=True, help="folder of the index")
+    parser.add_argument("source", type=given.name, help="archives: official, a folder or a base URL")
+    parser.add_argument("--out", type=given.output_folder, required=True, help="folder of the index")
     parser.add_argument(
         "--split", action="append", choices=SPLITS, help="only this split; may be repeated (default: all there are)"
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Build, and say what was built."""
+def run(arguments: argparse.Namespace) -> int:
+    """Build, and say what was built; a split that fails is named, the others go on, and the exit code is 1."""
     from hf_inatsounds.archives.fetch import Source, held
 
     source = Source.parse(arguments.source)
@@ -41,10 +43,15 @@ def run(arguments: argparse.Namespace) -> None:
     if missing or not found:
         stem = STEMS[missing[0]] if missing else "train"
         raise SourceError("missing audio archive", where=source.path(f"{stem}.tar.gz"), found="no such file")
-    made = [_build(source, split, Path(arguments.out), quiet=arguments.quiet) for split in SPLITS if split in found]
+    odd, made = OddOnes("index"), []
+    for split in (one for one in SPLITS if one in found):
+        with odd.named(split):
+            made.append(_build(source, split, Path(arguments.out), quiet=arguments.quiet))
+    odd.require_others(made)
     show(made, "\n".join(map(_line, made)), as_json=arguments.json)
     call = f'load_dataset(split="{made[0]["split"]}", source="{arguments.source}", index="{arguments.out}")'
     note(f"\nnext: hf_inatsounds.{call}", quiet=arguments.quiet)
+    return odd.exit_code()
 
 
 def _build(source: Source, split: str, folder: Path, *, quiet: bool) -> dict[str, Any]:

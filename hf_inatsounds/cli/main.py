@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from hf_inatsounds import __version__
+from hf_inatsounds.cli.arguments import OneLineParser
 from hf_inatsounds.cli.output import never_fail_to_print
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable
 from hf_inatsounds.launching import beside, is_first_to_tell, leave
@@ -32,7 +33,7 @@ COMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line's parser."""
-    top = argparse.ArgumentParser(
+    top = OneLineParser(
         prog="hf-inatsounds",
         description="The iNaturalist Sounds Dataset for Hugging Face: stream, fine-tune, evaluate, predict.",
         epilog="Exit codes: 0 done, 1 failed with a one-line reason on stderr, 2 wrong arguments, 130 interrupted, "
@@ -53,14 +54,20 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         command.add_argument("--quiet", action="store_true", help="no progress on stderr")
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, refuse=command.error)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code."""
+    """Run a command; returns its exit code.
+
+    Raises:
+        SystemExit: with 2, for wrong arguments.
+    """
     never_fail_to_print()
-    arguments = parser().parse_args(argv)
+    arguments, unknown = parser().parse_known_args(argv)
+    if unknown:
+        arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     code = _run(arguments)
     leave(code)
     return code
@@ -78,6 +85,12 @@ def _run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
         return 0
+    except UnicodeEncodeError as error:  # by Arrow or safetensors, which open no such path
+        if error.reason != "surrogates not allowed":
+            raise
+        told = InatSoundsError("a path that is not UTF-8", found=error.object, fix="Rename it, or link to it.")
+        print(f"hf-inatsounds {arguments.command}: {told}", file=sys.stderr)
+        return 1
     except OSError as error:  # a full disk, a folder that may not be written
         if is_first_to_tell():
             print(f"hf-inatsounds {arguments.command}: {printable(str(error))}", file=sys.stderr)

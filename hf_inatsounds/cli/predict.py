@@ -11,39 +11,46 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.heard import HeardFiles
 from hf_inatsounds.cli.output import hush_libraries, show
-from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.errors import ArgumentsError
+from hf_inatsounds.training.checks import Range
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", help="run folder, checkpoint or Hub model id")
+    parser.add_argument("model", type=given.name, help="run folder, checkpoint or Hub model id")
     add_checkpoint_flags(parser)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    parser.add_argument("files", nargs="+", type=given.name, metavar="FILE", help="WAV, FLAC, OGG or MP3")
     parser.add_argument(
         "--format", default="csv", choices=("csv", "parquet", "raven", "audacity"), help="(default: csv)"
     )
-    parser.add_argument("--out", help="file to write (default: stdout)")
-    parser.add_argument("--top", type=int, default=1, help="species a window (default: 1)")
-    parser.add_argument("--min-score", type=float, default=0.0, help="leave out weaker ones (default: 0)")
-    parser.add_argument("--window", type=float, help="window in seconds (default: the checkpoint's)")
-    parser.add_argument("--stride", type=float, help="stride in seconds (default: the window)")
-    parser.add_argument("--channel", type=int, help="channel to listen to, from 0 (default: the mean of all)")
-    parser.add_argument("--batch-size", type=int, default=32, help="windows a forward pass (default: 32)")
+    parser.add_argument("--out", type=given.output_file, help="file to write (default: stdout)")
+    parser.add_argument(
+        "--top", type=given.whole_number(Range(1, 1_000_000)), default=1, help="species a window (default: 1)"
+    )
+    parser.add_argument("--min-score", type=given.share, default=0.0, help="leave out weaker ones (default: 0)")
+    parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the window)")
+    parser.add_argument(
+        "--channel",
+        type=given.whole_number(Range(0, 65_535)),
+        help="channel to listen to, from 0 (default: the mean of all)",
+    )
+    parser.add_argument("--batch-size", type=given.batch_size, default=32, help="windows a forward pass (default: 32)")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict; a file that was not heard whole is named, the others go on, and the exit code is 1."""
-    if arguments.top < 1:
-        raise InatSoundsError("bad value", where="--top", found=arguments.top, expected="at least 1")
     if arguments.format == "parquet" and not arguments.out:
-        raise InatSoundsError("Parquet does not go to a terminal", where="--out", found="nothing", expected="a file")
+        raise ArgumentsError("Parquet does not go to a terminal", where="--out", found="nothing", expected="a file")
     hush_libraries()
     from hf_inatsounds.files import replacing
     from hf_inatsounds.inference import LINES, Detection, predict_file, write_detections
@@ -54,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     classifier = load_classifier(
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
     )
-    size_s = arguments.window or classifier.window.size_s
-    window = chosen_window(classifier.window, size_s, arguments.stride or size_s, alignment="start")
+    window = chosen_window(classifier.window.side_by_side(), arguments.window, arguments.stride)
     heard = HeardFiles("predict", quiet=arguments.quiet)
     options = {"window": window, "top": arguments.top, "min_score": arguments.min_score, "channel": arguments.channel}
 
@@ -67,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out:
         with replacing(arguments.out) as path:
-            count = write_detections(detections(), Path(path), arguments.format)
+            count = write_detections(detections(), Path(path), arguments.format, heard.found)
             heard.require_something(arguments.out)
         found = {"out": arguments.out, "detections": count, **heard.as_dict()}
         show(found, f"{arguments.out}: {count} detections", as_json=arguments.json)
@@ -75,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         rows = [vars(one) for one in detections()]
         show({"detections": rows, **heard.as_dict()}, "", as_json=True)
     else:
-        for line in LINES[arguments.format](detections()):
+        stream = detections()
+        first = list(islice(stream, 1))  # no heading, either, where nothing was heard
+        if not first:
+            heard.require_something(None)
+        for line in LINES[arguments.format](chain(first, stream), heard.found):
             sys.stdout.write(line)
     return heard.exit_code()

@@ -20,9 +20,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import note, show
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.schema import SPLITS, TERMS
+from hf_inatsounds.training.checks import Range
 
 if TYPE_CHECKING:
     from hf_inatsounds.publishing.parts import Part
@@ -30,24 +32,34 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("source", help="official, a folder with archives or the unpacked tree, or a base URL")
+    parser.add_argument(
+        "source", type=given.name, help="official, a folder with archives or the unpacked tree, or a base URL"
+    )
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("repo_id", nargs="?", help="dataset repository on the Hub, owner/name")
-    target.add_argument("--local-dir", help="a folder instead of the Hub")
+    target.add_argument("repo_id", nargs="?", type=given.repository, help="dataset repository on the Hub, owner/name")
+    target.add_argument("--local-dir", type=given.output_folder, help="a folder instead of the Hub")
     configs = "all, a supercategory, evaluation, annotations; may be repeated (default: all)"
-    parser.add_argument("--config", action="append", metavar="NAME", help=configs)
+    parser.add_argument("--config", type=given.name, action="append", metavar="NAME", help=configs)
     parser.add_argument("--split", action="append", choices=SPLITS, help="may be repeated (default: all in the source)")
     parser.add_argument("--format", choices=("flac", "wav"), default="flac", help="of the audio; both are lossless")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffle (default: 0)")
-    parser.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="encoders (default: all cores)")
-    parser.add_argument("--shard-mb", type=_positive, default=500, help="aimed-at size of a shard (default: 500)")
+    parser.add_argument("--seed", type=given.seed, default=0, help="of the shuffle (default: 0)")
+    parser.add_argument(
+        "--workers", type=given.processes, default=os.cpu_count() or 1, help="encoders (default: all cores)"
+    )
+    parser.add_argument("--shard-mb", type=given.whole_number(Range(1, 100_000)), default=500,
+                        help="aimed-at size of a shard (default: 500)")  # fmt: skip
     parser.add_argument(
         "--index",
+        type=given.name,
         metavar="DIR",
         help="seek indexes to read the archives by, and to publish too: a folder that index made",
     )
-    parser.add_argument("--work-dir", help="where a mirror for the Hub is made (default: in the Hugging Face cache)")
-    parser.add_argument("--wait", type=float, default=3600.0, metavar="SECONDS",
+    parser.add_argument(
+        "--work-dir",
+        type=given.output_folder,
+        help="where a mirror for the Hub is made (default: in the Hugging Face cache)",
+    )
+    parser.add_argument("--wait", type=given.number(Range(0, 10**6)), default=3600.0, metavar="SECONDS",
                         help="how long rank 0 waits for other ranks that give no sign (default: 3600)")  # fmt: skip
     parser.add_argument("--replace-card", action="store_true", help="write over a README.md that was changed by hand")
     parser.add_argument("--public", action="store_true", help="a public repository: annotations and index, no audio")
@@ -168,10 +180,3 @@ def _text(done: dict[str, Any], manifest: dict[str, Any]) -> str:
             f"{done['already_there']} there already, {done['removed']} removed"
         )
     return "\n".join(lines)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value

@@ -16,6 +16,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, note, show
 from hf_inatsounds.errors import CheckpointError, FlagError
 from hf_inatsounds.schema import SPLITS
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("run_dir", metavar="RUN", help="folder of a finished run")
-    parser.add_argument("repo_id", metavar="REPO_ID", nargs="?", help="owner/name (default: the recipe's push_to_hub)")
+    parser.add_argument("run_dir", type=given.name, metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "repo_id",
+        type=given.repository,
+        metavar="REPO_ID",
+        nargs="?",
+        help="owner/name (default: the recipe's push_to_hub)",
+    )
     parser.add_argument("--public", action="store_true", help="a public repository (default: a private one)")
     parser.add_argument("--replace-card", action="store_true", help="write over a README.md that was changed by hand")
     parser.add_argument("--split", choices=SPLITS, help="evaluate on this split for the card, if that is still to do")
-    parser.add_argument("--source", help="where the recordings are (default: the recipe's source)")
+    parser.add_argument("--source", type=given.name, help="where the recordings are (default: the recipe's source)")
 
 
 def run(arguments: argparse.Namespace) -> None:

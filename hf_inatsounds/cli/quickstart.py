@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import argparse
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--out", default="quickstart", help="folder for all that it makes (default: quickstart)")
-    parser.add_argument("--seed", type=int, default=0, help="of the archive and the training (default: 0)")
+    parser.add_argument(
+        "--out",
+        type=given.output_folder,
+        default="quickstart",
+        help="folder for all that it makes (default: quickstart)",
+    )
+    parser.add_argument("--seed", type=given.seed, default=0, help="of the archive and the training (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -21,12 +21,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
 from hf_inatsounds.launching import beside, run_processes
 
 if TYPE_CHECKING:
     from hf_inatsounds.training.arguments import Recipe
+    from hf_inatsounds.training.ownership import Resume
 
 ADVICE = """\
 From random weights on little data take efficientnet-tiny.yaml or resnet-tiny.yaml: on 90 recordings of animals that had
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from hf_inatsounds.training.keys import keys_text  # 20 ms, and nothing heavy
 
     parser.epilog = f"{ADVICE}\n\nKeys, with their defaults (docs/recipes.md says more):\n\n{keys_text()}"
-    parser.add_argument("recipe", help="YAML file; train/recipes has some")
+    parser.add_argument("recipe", type=given.name, help="YAML file; train/recipes has some")
     parser.add_argument(
         "--resume", action="store_true",
         help="go on from the run folder's last checkpoint; --resume auto begins where there is none",
@@ -74,8 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     dry = arguments.dry_run or "dry-run" in flags
     _open_repository(recipe, create=not dry)
     hush_libraries()
+    resume: Resume = "auto" if auto or "resume-auto" in flags else arguments.resume or "resume" in flags
     if dry:
-        _dry_run(recipe, as_json)
+        _dry_run(recipe, resume, as_json)
         return 0
     if count > 1:
         return run_processes(_command(arguments, words, auto), count)
@@ -83,8 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.training.course import shown
     from hf_inatsounds.training.run import train
 
-    asked = arguments.resume or "resume" in flags
-    found = train(recipe, resume="auto" if auto or "resume-auto" in flags else asked, quiet=quiet)
+    found = train(recipe, resume=resume, quiet=quiet)
     if not found["main_process"]:
         return 0
     best, final = found["best"], found["final"]
@@ -119,11 +121,11 @@ def _evaluated(recipe: Recipe) -> str:
     return "test" if recipe.validation_split == "none" else recipe.validation_split
 
 
-def _dry_run(recipe: Recipe, as_json: bool) -> None:
+def _dry_run(recipe: Recipe, resume: Resume, as_json: bool) -> None:
     from hf_inatsounds.training.arguments import recipe_yaml
     from hf_inatsounds.training.dry_run import dry_run
 
-    found = dry_run(recipe)
+    found = dry_run(recipe, resume=resume)
     space, shapes = found["label_space"], found["first_batch"]
     lines = [
         recipe_yaml(recipe),
@@ -154,16 +156,19 @@ def split_processes(words: list[str]) -> tuple[int, list[str]]:
     (2, ['--epochs', '3'])
 
     Raises:
-        FlagError: no number of at least 1, or another launcher has started processes already.
+        FlagError: no number of at least 1, more than a machine can do with, or another launcher has started processes.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", nargs="?", default="1", const="")
     found, others = parser.parse_known_args(words)
-    if not found.processes.isdecimal() or int(found.processes) < 1:
-        raise FlagError("bad value", where="--processes", found=repr(found.processes), expected="at least 1")
-    if int(found.processes) > 1 and beside():
+    try:
+        count = given.processes(found.processes)
+    except argparse.ArgumentTypeError as error:
+        expected = f"a whole number, {given.PROCESSES}"
+        raise FlagError("bad value", where="--processes", found=repr(found.processes), expected=expected) from error
+    if count > 1 and beside():
         raise FlagError("bad value", where="--processes", expected="1 where accelerate or torchrun starts processes")
-    return int(found.processes), others
+    return count, others
 
 
 def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:

@@ -18,18 +18,29 @@ from __future__ import annotations
 
 import argparse
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import show
 from hf_inatsounds.schema import SPLITS
+from hf_inatsounds.training.checks import Range
+
+WINDOW_S = given.number(Range(0, 86_400, open_low=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("source", help="official, a folder with the archives or the unpacked tree, or a base URL")
-    parser.add_argument("--split", choices=SPLITS, help="one alone (default: all that the source has)")
-    parser.add_argument("--window", type=_positive, default=3.0, help="count recordings shorter than this (3.0 s)")
-    parser.add_argument("--jobs", type=_count, help="processes, a split each (default: by size and processors)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep each finished archive's result, to resume after an interrupt"
+        "source", type=given.name, help="official, a folder with the archives or the unpacked tree, or a base URL"
+    )
+    parser.add_argument("--split", choices=SPLITS, help="one alone (default: all that the source has)")
+    parser.add_argument("--window", type=WINDOW_S, default=3.0, help="count recordings shorter than this (3.0 s)")
+    parser.add_argument(
+        "--jobs", type=given.processes, help="processes, a split each (default: by size and processors)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=given.output_folder,
+        metavar="DIR",
+        help="keep each finished archive's result, to resume after an interrupt",
     )
 
 
@@ -48,17 +59,3 @@ def run(arguments: argparse.Namespace) -> int:
     )
     show(report, verification_text(report), as_json=arguments.json)
     return 0 if report["ok"] else 1
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,12 +18,13 @@ from hf_inatsounds.downstream.crosswalk import Crosswalk, match_classes, read_co
 from hf_inatsounds.downstream.embedding import Embedder, load_embedder
 from hf_inatsounds.downstream.embedding_cache import default_cache
 from hf_inatsounds.downstream.fine_tuning import fine_tuning_recipe, is_preset
-from hf_inatsounds.downstream.fold_files import fingerprint_of, fold_file, load_fold, save_fold
+from hf_inatsounds.downstream.fold_files import fold_file, fold_fingerprint, load_fold, save_fold
 from hf_inatsounds.downstream.intervals import bootstrap_interval
+from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.policies import measure_one
 from hf_inatsounds.downstream.protocols import PROTOCOLS, RUN, FoldResult, Job, Protocol
 from hf_inatsounds.downstream.references import references_of
-from hf_inatsounds.errors import CheckpointError, SuiteError
+from hf_inatsounds.errors import ArgumentsError, CheckpointError, SuiteError
 from hf_inatsounds.evaluation import RESULTS_FILE, environment
 from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.progress import Bar
@@ -70,21 +72,26 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise SuiteError("unknown protocol", where="--protocol", found=self.protocol, expected=", ".join(PROTOCOLS))
+            raise ArgumentsError(
+                "unknown protocol", where="--protocol", found=self.protocol, expected=", ".join(PROTOCOLS)
+            )
         for name, least in (("seeds", 1), ("bootstrap", 0), ("seed", 0)):
             if getattr(self, name) < least:
-                raise SuiteError("bad value", where=f"--{name}", found=getattr(self, name), expected=f"≥ {least}")
+                raise ArgumentsError("bad value", where=f"--{name}", found=getattr(self, name), expected=f"≥ {least}")
         if not self.shots or min(self.shots) < 1:
-            raise SuiteError("bad value", where="--shots", found=self.shots, expected="numbers ≥ 1")
+            raise ArgumentsError("bad value", where="--shots", found=self.shots, expected="numbers ≥ 1")
         for name, protocols in (("codes", "zero-shot"), ("synonyms", "zero-shot"), ("recipe", "fine-tune")):
             if getattr(self, name) is not None and self.protocol != protocols:
-                raise SuiteError(f"--{'names' if name == 'codes' else name} is for {protocols}", found=self.protocol)
+                raise ArgumentsError(
+                    f"--{'names' if name == 'codes' else name} is for {protocols}", found=self.protocol
+                )
 
 
 def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: bool = False) -> dict[str, Any]:
     """Judge a model, write ``results.json`` into ``out``, return what it holds.
 
-    Folds that ``out`` holds of the same model, data and options are not done again.
+    Folds that ``out`` holds of the same model, data and options are not done again. A data set that fails is left out,
+    with its reason, while another does not.
 
     Args:
         model: checkpoint folder or Hub id; for fine-tuning a preset too.
@@ -99,13 +106,15 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
     with tempfile.TemporaryDirectory(prefix="hf-inatsounds-") as scratch:
         embedder, name = _model(model, options, Path(scratch))
         its = options if name == model else replace(options, revision=None, subfolder=None)
-        tasks = {task.name: _task(task, embedder, name, out, its, quiet) for task in suite.tasks}
+        tasks, failed = usable({one.name: partial(_task, one, embedder, name, out, its, quiet) for one in suite.tasks})
     results = {
         "suite": suite.name,
         "protocol": options.protocol,
         "model": _about(model, embedder, options),
         "tasks": tasks,
         "mean": _suite_mean(suite, tasks),
+        "left_out": {**suite.left_out, **failed},
+        "heard": list(suite.heard),
         "options": {key: value for key, value in asdict(options).items() if key != "cache"},
         "environment": environment(),
     }
@@ -118,7 +127,9 @@ def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None
     """The embedder, and what ``train`` is to start from."""
     if options.protocol == "fine-tune" and is_preset(model):
         if options.random_init is not None:
-            raise SuiteError("a preset starts from random weights", where="--random-init", fix="Give --seed instead.")
+            raise ArgumentsError(
+                "a preset starts from random weights", where="--random-init", fix="Give --seed instead."
+            )
         return None, model
     embedder = load_embedder(
         model, revision=options.revision, subfolder=options.subfolder, random_init=options.random_init,
@@ -153,12 +164,14 @@ def _task(
     for number, fold in enumerate(task.folds):
         bar.update(number, f"fold {fold.name}")
         options_key = (options.protocol, options.seeds, options.shots, options.seed)
-        fingerprint = fingerprint_of(task, fold, model_key, recipe_key, options_key, crosswalk)
+        fingerprint = fold_fingerprint(task, fold, model_key, recipe_key, options_key, crosswalk)
         path = fold_file(out, task.name, fold.name)
         result = load_fold(path, fingerprint)
         if result is None:
-            result = RUN[options.protocol](job, fold)
+            # what an interrupted fine-tuning left is gone on with where the fold is still the same
+            result = RUN[options.protocol](replace(job, work=job.work / fingerprint[:16]), fold)
             save_fold(path, result, fingerprint)
+            shutil.rmtree(job.work, ignore_errors=True)
         done.append(result)
     bar.close()
     found = _task_results(task, task.folds, done, crosswalk, options)

@@ -59,7 +59,8 @@ class EmbeddingTable:
 
     def __init__(self, path: str | Path) -> None:
         self.rows, self.dimensions = 0, 0
-        self._writer = pq.ParquetWriter(path, SCHEMA)
+        self._stream = open(path, "wb")  # noqa: SIM115  # Arrow itself opens no name that is not UTF-8
+        self._writer = pq.ParquetWriter(self._stream, SCHEMA)
 
     def add(self, file: str, spans_s: Array, embeddings: Array) -> None:
         """Windows of one file: spans (W, 2), embeddings (W, D)."""
@@ -79,3 +80,4 @@ class EmbeddingTable:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._writer.close()
+        self._stream.close()

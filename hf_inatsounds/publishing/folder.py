@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hf_inatsounds.errors import PublishError
-from hf_inatsounds.identity import file_digest
+from hf_inatsounds.fingerprints import changed_facts
+from hf_inatsounds.identity import file_digest, read_record
 from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE, parse_manifest
 from hf_inatsounds.publishing.plan import set_folder
 
 WORK_FOLDER = ".publishing"
 """Plain ``datasets`` looks into no folder whose name begins with a dot."""
+
+FACTS_FILE = "facts.json"
+"""Below it, for each mirror that was begun: what that one depends on."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -21,19 +26,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return parse_manifest(path.read_bytes()) if path.is_file() else None
 
 
-def check_folder(folder: Path, work: Path, fingerprint: str, *, replace_card: bool = False) -> None:
+def check_folder(folder: Path, work: Path, facts: Mapping[str, str], *, replace_card: bool = False) -> None:
     """Refuse a folder in which something would be mixed or written over.
 
     Args:
         folder: where the mirror goes.
         work: the run's own folder below ``WORK_FOLDER``.
-        fingerprint: the mirror's.
+        facts: what the mirror depends on; another one's differ.
         replace_card: whether a card that was changed by hand may be written over.
 
     Raises:
         PublishError: if there is another mirror, something else than a mirror, or a card that was changed by hand.
     """
-    manifest, begun = read_manifest(folder), [path.name for path in (folder / WORK_FOLDER).glob("*")]
+    manifest, begun = read_manifest(folder), list((folder / WORK_FOLDER).glob("*"))
     others = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
     if others and manifest is None and not begun:
         raise PublishError(
@@ -41,13 +46,14 @@ def check_folder(folder: Path, work: Path, fingerprint: str, *, replace_card: bo
             found=f"{others[0]} and no {MANIFEST_FILE} of ours", expected="an empty folder, or a mirror",
             fix="Choose another folder: nothing in this one was touched.",
         )  # fmt: skip
-    other = manifest is not None and manifest["fingerprint"] != fingerprint
-    if other or set(begun) - {work.name}:
+    records = [manifest, *(read_record(path / FACTS_FILE) for path in begun if path != work)]
+    unlike = [record for record in records if record is not None and record.get("facts") != facts]
+    if unlike:
         raise PublishError(
             "the folder holds another mirror", where=folder,
-            found=f"{MANIFEST_FILE if other else WORK_FOLDER} of other settings or sources",
-            expected="an empty folder, or a mirror of the same source, settings and library versions",
-            fix="Choose another folder (--local-dir, --work-dir), or delete this one.",
+            found=f"one of other {', '.join(changed_facts(unlike[0].get('facts') or {}, facts))}",
+            expected="an empty folder, or a mirror of what is published now; what was withdrawn or replaced since "
+            "would stay in its shards", fix="Choose another folder (--local-dir, --work-dir), or delete this one.",
         )  # fmt: skip
     if manifest is not None:
         check_card(folder, None, replace=replace_card)

@@ -11,29 +11,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import soundfile as sf
 
 from hf_inatsounds.annotations import Annotations, read_annotations
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.source_state import audio_state
+from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
+from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, versions
 from hf_inatsounds.identity import file_digest
 from hf_inatsounds.labels import FILE_NAME
 from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import count_reasons, count_rows, render_dataset_card
-from hf_inatsounds.publishing.folder import WORK_FOLDER, check_card, check_folder, place, read_manifest
+from hf_inatsounds.publishing.folder import FACTS_FILE, WORK_FOLDER, check_card, check_folder, place, read_manifest
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.parts import Part, Records, await_records
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
 from hf_inatsounds.publishing.spool import Spool
-from hf_inatsounds.schema import STEMS, features
+from hf_inatsounds.schema import features
 
-FORMAT = 3
-"""Of the mirror; raised when the same source and settings give other bytes. 2: what cannot be decoded is left out.
-3: a set's shards are in a folder of their own."""
+MADE_BY = ("hf_inatsounds.publishing.plan", "hf_inatsounds.publishing.shards", "hf_inatsounds.publishing.recordings_in")
+"""Modules that decide on the shards' bytes; what they import counts too."""
 
 
 class MirrorBuilder:
@@ -75,6 +76,7 @@ class MirrorBuilder:
     ) -> None:
         self.replace_card = replace_card
         self.source, self.folder, self.index, self.place = Source.parse(source), Path(folder), index, place
+        self._recordings = audio_state(self.source, settings.splits) if audio else {}
         self.part, self.workers, self.quiet = part or Part(), workers, quiet
         self.annotations: dict[str, Annotations] = {
             split: read_annotations(self.source, split) for split in settings.splits
@@ -85,7 +87,7 @@ class MirrorBuilder:
         self.plan: Plan = make_plan(self.annotations, settings, audio=audio, state=self._state())
         self.work = self.folder / WORK_FOLDER / self.plan.fingerprint
         self.staging = self.work / "staging"
-        check_folder(self.folder, self.work, self.plan.fingerprint, replace_card=self.replace_card)
+        check_folder(self.folder, self.work, self.plan.facts, replace_card=self.replace_card)
 
     @property
     def own_shards(self) -> tuple[Shard, ...]:
@@ -114,6 +116,7 @@ class MirrorBuilder:
         if self.part.rank:
             return None
         records = await_records(self.plan, self.part, self._record, self.work, elsewhere)
+        self._check_source()
         manifest = self._complete(records)
         shutil.rmtree(self.folder / WORK_FOLDER, ignore_errors=True)
         return manifest
@@ -124,6 +127,7 @@ class MirrorBuilder:
             return
         for name in ("spool", "shards", "records"):
             (self.work / name).mkdir(parents=True, exist_ok=True)
+        write_json(self.work / FACTS_FILE, {"facts": dict(self.plan.facts)})
         spool_of = {shard.path: Spool(self.work / "spool" / f"{Path(shard.path).stem}.spool") for shard in todo}
         table = self.annotations[split].table
         wanted = {
@@ -203,6 +207,7 @@ class MirrorBuilder:
         place(self.staging, self.folder, self.plan.fingerprint)
         manifest = {
             "fingerprint": self.plan.fingerprint,
+            "facts": dict(self.plan.facts),
             "title": self.annotations[self.plan.settings.splits[0]].title,
             "settings": describe(self.plan.settings),
             "recordings": sum(record["rows"] for record in records),
@@ -215,11 +220,25 @@ class MirrorBuilder:
         write_json(self.folder / MANIFEST_FILE, manifest)
         return manifest
 
-    def _state(self) -> str:
+    def _state(self) -> dict[str, Any]:
         """What the bytes depend on besides settings and annotations."""
-        archives = [Path(self.source.root, f"{STEMS[split]}.tar.gz") for split in self.annotations]
-        sizes = [path.stat().st_size for path in archives if not self.source.is_remote and path.exists()]
-        return f"{FORMAT} {pa.__version__} {sf.__libsndfile_version__} {sizes} {self.schema.metadata!r}"
+        return {
+            "recordings": self._recordings,
+            "code": code_fingerprint(*MADE_BY),
+            "libraries": {**versions("pyarrow"), "libsndfile": sf.__libsndfile_version__},
+            "features": repr(self.schema.metadata),
+        }
+
+    def _check_source(self) -> None:
+        """Refuse to complete a mirror whose shards may be of two states of the source."""
+        if not self._recordings:
+            return
+        if changed := changed_facts(self._recordings, audio_state(self.source, self.plan.settings.splits)):
+            raise PublishError(
+                "the source was changed while it was published", where=self.source.root,
+                found=f"another {', '.join(changed)}", expected="one state of it from beginning to end",
+                fix=f"Delete {self.folder} and run it again when nothing writes to the source.",
+            )  # fmt: skip
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -227,4 +246,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and ("files" in found or "sha256" in found) else None
+    return found if isinstance(found, dict) and found.keys() & {"files", "sha256", "facts"} else None

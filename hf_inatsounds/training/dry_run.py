@@ -11,11 +11,12 @@ import torch
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling
-from hf_inatsounds.training.records import check_trackers
+from hf_inatsounds.training.ownership import Resume
+from hf_inatsounds.training.run import check_start
 from hf_inatsounds.training.setup import set_up, summary
 
 
-def dry_run(recipe: Recipe) -> dict[str, Any]:
+def dry_run(recipe: Recipe, *, resume: Resume = False) -> dict[str, Any]:
     """What a run would do: its recipe, sizes, steps and the first batch's shapes; nothing is written.
 
     It goes through all that a run goes through before its first step, and through the first batch's loss, so that it
@@ -25,7 +26,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     Arrow files.
     """
     check_sampling(recipe)
-    check_trackers(recipe)
+    check_start(recipe, resume)
     with tempfile.TemporaryDirectory() as nowhere, refusals_named():  # transformers makes its folder of checkpoints
         setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural", out=nowhere))
         trainer = setup.trainer()

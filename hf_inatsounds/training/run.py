@@ -52,9 +52,7 @@ def train(recipe: Recipe, *, resume: Resume = False, quiet: bool = False) -> dic
     """
     out = Path(recipe.out)
     began = time.monotonic()
-    check_trackers(recipe)
-    if plan_start(out, resume).checkpoint:  # looked at before anything is read; decided on below, under the lock
-        check_resumable(recipe)
+    check_start(recipe, resume)  # before anything is read; decided on below, under the lock
     setup = set_up(recipe)
     with _owned(setup, resume) as (start, check_folder):
         if start.checkpoint:
@@ -62,6 +60,17 @@ def train(recipe: Recipe, *, resume: Resume = False, quiet: bool = False) -> dic
             check_same_data(out, setup.splits)
             setup.step_recordings = Position.load(start.checkpoint).recordings_per_step
         return _train(setup, start, check_folder, began, quiet)
+
+
+def check_start(recipe: Recipe, resume: Resume) -> None:
+    """Look whether a run may begin, or go on, in its folder and with its trackers.
+
+    Raises:
+        RecipeError: if it may not.
+    """
+    check_trackers(recipe)
+    if plan_start(Path(recipe.out), resume).checkpoint:
+        check_resumable(recipe)
 
 
 def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: float, quiet: bool) -> dict[str, Any]:

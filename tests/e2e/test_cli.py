@@ -134,11 +134,9 @@ def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
         ((*train, places["unknown"]), ["unknown recording", "train.json.tar.gz", "annotations[0]", "audio_id 12345"]),
         ((*train, places["range"]), ["category id out of range", "category_id 77", "0 … 2"]),
         ((*train, tiny, "--name", "reptilia"), ["unknown dataset name", "'reptilia'", "aves"]),
-        ((*train, tiny, "--train_split", "dev"), ["unknown split", "'dev'", "train, validation, test"]),
         (("train", tmp_path / "typo.yaml"), ["typo.yaml", "'epcohs'", "'epochs'?"]),
         (("train", tmp_path / "no.yaml"), ["no.yaml", "No such file"]),
         (("evaluate", tmp_path / "nothing", "--source", tiny), ["no such checkpoint", "nothing"]),
-        (("evaluate", tmp_path, "--source", tiny, "--split", "dev"), ["unknown split", "'dev'"]),
         (("card", tmp_path), ["no results", "hf-inatsounds evaluate"]),
         (("predict", tmp_path, "a.wav"), ["not a checkpoint", "config.json"]),
     ]
@@ -154,6 +152,7 @@ def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
 
 WRONG = [
     [], ["nothing"], ["evaluate"], ["predict", "m", "f", "--format", "pdf"], ["verify"], ["annotations"],
+    ["evaluate", "m", "--split", "dev"],
     ["verify", ".", "--jobs", "0"], ["verify", ".", "--window", "-1"], ["verify", ".", "--split", "dev"],
 ]  # fmt: skip
 
@@ -164,6 +163,7 @@ def test_flags_that_no_recipe_can_have_are_wrong_arguments(tiny, tmp_path):
         (["--epcohs", "3"], "unknown flag: found '--epcohs'; expected 'epochs'?"),
         (["--epochs", "0"], "bad value: --epochs: found 0"),
         (["--epochs"], "no value: --epochs"),
+        (["--train_split", "dev"], "bad value: --train_split: found 'dev'; expected train, validation or test"),
     ):
         done = run("train", recipe, "--source", tiny, "--out", tmp_path / "run", *words, code=2)
         assert part in done.stderr
@@ -173,7 +173,9 @@ def test_flags_that_no_recipe_can_have_are_wrong_arguments(tiny, tmp_path):
 
 @pytest.mark.parametrize("words", WRONG)
 def test_wrong_arguments_exit_with_2(words):
-    assert "usage:" in run(*words, code=2).stderr
+    done = run(*words, code=2)
+    assert len(done.stderr.splitlines()) == 1
+    assert ": error: " in done.stderr
 
 
 @pytest.mark.parametrize(

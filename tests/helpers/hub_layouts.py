@@ -69,7 +69,11 @@ def write_layout(layout: Layout, folder: Path) -> Path:
         (folder / SAFETENSORS).unlink()
     for name in layout.beside:
         (folder / name).write_bytes(UNREAD)
-    for name, content in {".gitattributes": "*.bin filter=lfs\n", "README.md": "---\n---\n", **layout.files}.items():
+    for name, content in {
+        ".gitattributes": "*.bin filter=lfs\n",
+        "README.md": "---\nlicense: apache-2.0\n---\n",
+        **layout.files,
+    }.items():
         if isinstance(content, str):
             (folder / name).write_text(content, encoding="utf-8")
         else:

@@ -150,7 +150,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "README.md" not in repo.files:
             return {}
         text = self.hub.blob(repo.files["README.md"]["sha256"]).read_text()
-        metadata = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+        metadata = (yaml.safe_load(text.split("---")[1]) if text.startswith("---") else None) or {}
         return {key: metadata[key] for key in ("pipeline_tag", "library_name") if key in metadata}
 
     def refs(self, body: Path | None, kind: str, repo_id: str) -> None:

@@ -172,7 +172,6 @@ def test_a_changed_recording_is_embedded_anew(tmp_path):
     make.level(esc / "changed" / "1-10000-A-0.wav", 0.5)
     (esc / "audio").rename(esc / "old")
     (esc / "changed").rename(esc / "audio")
-    embedding_cache.content_digest.__globals__["_file_digest"].cache_clear()
     after = embed_task(embedder, task, np.array([0]), tmp_path / "cache", quiet=True)
     assert not np.allclose(before, after)
 
@@ -278,7 +277,7 @@ def test_fine_tuning_goes_through_train_and_starts_from_a_preset_too(tmp_path, m
     assert 0 <= task["metrics"]["accuracy"] <= 1
     assert task["folds"][0]["steps"] == 4  # 16 clips in batches of 4
     assert task["recipe"]["epochs"] == 1
-    assert not list((tmp_path / "out" / "work").iterdir())
+    assert not (tmp_path / "out" / "work").exists()
 
 
 def test_fine_tuning_takes_clips_of_any_number_of_labels(tmp_path, model):
@@ -333,21 +332,20 @@ def test_benchmark_on_a_real_checkpoint_from_the_command_line(tmp_path, model, c
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "code", "expected"),
     [
-        (["--suite", "esc10", "--shots", "1,x"], "--shots"),
-        (["--suite", "esc10", "--seeds", "0"], "--seeds"),
-        (["--suite", "esc10", "--recipe", "r.yaml"], "--recipe is for fine-tune"),
-        (["--suite", "birdset"], "missing subset"),
-        (["--suite", "esc10", "--subset", "HSN"], "a suite of one data set"),
-        (["--suite", "esc10", "--window", "0"], "bad window"),
-        (["--suite", "esc10", "--protocol", "zero-shot", "--names", "nowhere.csv"], "missing table"),
-        (["--suite", "esc10", "--protocol", "fine-tune", "--recipe", "nowhere.yaml"], "cannot read the recipe"),
+        (["--suite", "esc10", "--recipe", "r.yaml"], 2, "--recipe is for fine-tune"),
+        (["--suite", "birdset"], 1, "missing subset"),
+        (["--suite", "esc10", "--subset", "HSN"], 2, "a suite of one data set"),
+        (["--suite", "esc10", "--window", "1", "--stride", "2"], 2, "bad window"),
+        (["--suite", "esc10", "--protocol", "zero-shot", "--names", "nowhere.csv"], 1, "missing table"),
+        (["--suite", "esc10", "--protocol", "fine-tune", "--recipe", "nowhere.yaml"], 1, "cannot read the recipe"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(tmp_path, model, capsys, words, expected):
+def test_mistakes_on_the_command_line_are_one_line(tmp_path, model, capsys, words, code, expected):
     esc = make.esc10(tmp_path / "esc", per_fold=1)
-    assert main(["benchmark", str(model), "--data", str(esc), "--quiet", "--out", str(tmp_path / "out"), *words]) == 1
+    words = ["benchmark", str(model), "--data", str(esc), "--quiet", "--out", str(tmp_path / "out"), *words]
+    assert main(words) == code
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1

@@ -70,7 +70,11 @@ def archive_requests(server, method="GET"):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("validators", [{"etag", "if-range"}, {"etag"}, {"modified"}, set()], ids=str)
+@pytest.mark.parametrize(
+    "validators",
+    [{"etag", "if-range"}, {"etag"}, {"modified"}, set()],
+    ids=lambda given: "+".join(sorted(given)) or "none",
+)
 def test_a_file_that_is_replaced_in_mid_stream_gives_no_mixture(copied, others, way, validators):
     old = list(stream(copied, way))
     with archive_server(copied) as server:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models import load_classifier
 from hf_inatsounds.training.arguments import recipe_yaml
@@ -139,6 +140,14 @@ def test_a_dry_run_tells_sizes_and_writes_nothing(tiny, tmp_path):
     assert found["first_batch"]["waveforms"] == [5, 16_000]
     assert found["label_space"] == {"classes": 3, "with_training_recordings": 3, "evaluated": 2, "validated": 0}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_refuses_the_folder_that_the_run_would(tiny, tmp_path):
+    (tmp_path / "train.json").write_text("{}")
+    with pytest.raises(RecipeError, match="holds a finished run"):
+        dry_run(small_recipe(tiny, tmp_path))
+    with pytest.raises(RecipeError, match="nothing to resume"):
+        dry_run(small_recipe(tiny, tmp_path / "new"), resume=True)
 
 
 SHARDED = """

@@ -7,10 +7,14 @@ import shutil
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.validation import Validator
+from tests.helpers.hub_in_process import talk_to
+from tests.helpers.hub_server import hub_server
+from tests.helpers.hub_storage import TOKEN
 from tests.helpers.training import SETTINGS
 
 
@@ -20,8 +24,9 @@ def document(text):
 
 
 def said(capsys, *words, quiet=True):
-    assert main([*words, *(["--quiet"] if quiet else [])]) == 0
+    code = main([*words, *(["--quiet"] if quiet else [])])
     done = capsys.readouterr()
+    assert code == 0, done.err
     assert not re.search(r"\bnan\b|\binf\b|None", done.out + done.err, re.IGNORECASE), done
     return done
 
@@ -74,6 +79,21 @@ def test_a_dataset_of_one_class_goes_through_every_command(tiny, tmp_path, recip
     assert card.out.strip().endswith("README.md")
     assert found.out
     check_files(tmp_path)
+
+
+def test_a_run_on_a_dataset_of_one_class_is_pushed_with_its_card(tmp_path, recipe, capsys, monkeypatch):
+    with hub_server(tmp_path / "hub") as hub:
+        talk_to(hub, tmp_path / "home", monkeypatch)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        one = recipe(name="amphibia", epochs=1, validation_split="validation", log_every_steps=100)
+        said(capsys, "train", one, "--out", str(tmp_path / "run"))
+        said(capsys, "push", str(tmp_path / "run"), "me/one-class")
+        card = ModelCard.load("me/one-class")
+    check_files(tmp_path / "run")
+    names = [one.metric_type for one in card.data.eval_results]
+    assert "mean_average_precision" in names
+    assert "roc_auc" not in names
+    assert "| ROC-AUC | – | – |" in card.content
 
 
 def test_one_validation_recording_is_enough(tmp_path, recipe, capsys):

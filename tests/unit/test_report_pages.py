@@ -210,13 +210,7 @@ def test_evaluate_reports_with_and_without_a_prior(tiny, tmp_path, capsys):
         "scores.parquet", "windows.parquet", "scores.json", "results.json", "label_space.json", "digests.parquet",
             "report.html", "plots",
     }  # fmt: skip
-    for bad, message in (
-        (["--geo-prior", str(tmp_path / "none")], "no such prior"),
-        (["--resamples", "0"], "bad value: --resamples"),
-        (["--processes", "0"], "bad value: --processes"),
-        (["--geo-prior", str(prior), "--geo-threshold", "7"], "threshold must be in"),
-    ):
-        assert main([*words, *bad]) == 1
-        error = capsys.readouterr().err.strip()
-        assert message in error
-        assert "\n" not in error
+    assert main([*words, "--geo-prior", str(tmp_path / "none")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "no such prior" in error
+    assert "\n" not in error

@@ -12,7 +12,7 @@ from hf_inatsounds.downstream.suites.beans import load_beans
 from hf_inatsounds.downstream.suites.birb import load_birb
 from hf_inatsounds.downstream.suites.birdset import load_birdset
 from hf_inatsounds.downstream.suites.esc import load_esc10, load_esc50
-from hf_inatsounds.errors import SuiteError
+from hf_inatsounds.errors import ArgumentsError, SuiteError
 
 SUITES: dict[str, Callable[[Path, Sequence[str]], Suite]] = {
     "birdset": load_birdset,
@@ -39,6 +39,7 @@ def load_suite(name: str, data: str | Path, only: Sequence[str] = ()) -> Suite:
         only: names of the datasets wanted; none: all that are there.
 
     Raises:
+        ArgumentsError: a subset of a suite that has none.
         SuiteError: unknown suite, or whatever is missing or wrong in the folder.
         AudioError: a recording that is empty or cannot be read.
     """
@@ -48,5 +49,5 @@ def load_suite(name: str, data: str | Path, only: Sequence[str] = ()) -> Suite:
     if not folder.is_dir():
         raise SuiteError("no such folder", where=folder, expected=f"the {name} suite")
     if only and name not in SEVERAL:
-        raise SuiteError("a suite of one data set", where="--subset", found=only[0], expected=f"none with {name}")
+        raise ArgumentsError("a suite of one data set", where="--subset", found=only[0], expected=f"none with {name}")
     return SUITES[name](folder, only)

@@ -2,21 +2,33 @@
 
 Annotations are either one ``annotations.csv`` (``file``, ``start_s``, ``end_s``, ``label``; without the times a label
 is the whole recording's; ``split`` or ``fold`` if there is a split), or a table beside each recording: for ``dawn.wav``
-the Raven tables ``dawn*.selections.txt`` or the Audacity track ``dawn.txt``. Folders ``train`` and ``test`` are a
-split; without any, recordings are dealt to five folds by their names.
+the Raven tables ``dawn.Table.1.selections.txt``, ``dawn.selections.txt`` … or the Audacity track ``dawn.txt``. Folders
+``train`` and ``test`` are a split; without any, recordings are dealt to five folds by their names. A recording that
+cannot be read, and a table without a recording, are left out and named. Of one that breaks off what is heard counts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from hf_inatsounds.downstream.annotation_tables import csv_events, read_csv, read_events
-from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, audio_files, checked_end_s, duration_s, inside
-from hf_inatsounds.downstream.overlap import Event, full_windows, window_labels
+from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, checked_end_s, inside
+from hf_inatsounds.downstream.heard import (
+    heard_events,
+    heard_until_s,
+    heard_windows_of,
+    hearing_of,
+    worth_telling,
+)
+from hf_inatsounds.downstream.left_out import usable
+from hf_inatsounds.downstream.overlap import Event, window_labels
 from hf_inatsounds.downstream.policies import EVENTS, SINGLE_LABEL
-from hf_inatsounds.errors import SuiteError
+from hf_inatsounds.downstream.recording_files import recordings_with_tables
+from hf_inatsounds.errors import SuiteError, printable
 
 WINDOW_S = 5.0
 N_FOLDS = 5
@@ -27,59 +39,65 @@ def load_folder(folder: Path, only: Sequence[str] = ()) -> Suite:
     """A folder as one task: windows of 5 s where there are events, whole recordings where there are none."""
     table = folder / TABLE
     if table.exists() and not {"start_s", "end_s"} & set(read_csv(table, ["file", "label"])[0]):
-        return Suite("folder", (_whole_recordings(folder, table),))
-    events = annotated_recordings(folder)
+        return _whole_recordings(folder, table)
+    events, left_out = annotated_recordings(folder)
     classes = tuple(sorted({one.label for found in events.values() for one in found}))
     if not classes:
         raise SuiteError("no annotation", where=folder, expected="at least one labelled event")
     parts = _parts(folder, table, list(events))
     clips = []
     for path, found in events.items():
-        for start_s, end_s in full_windows(duration_s(path), WINDOW_S, WINDOW_S):
+        for start_s, end_s in heard_windows_of(path, WINDOW_S, WINDOW_S):
             labels = window_labels(start_s, end_s, found, classes)
             clips.append(Clip(path, start_s, end_s, labels, parts[path], path))
-    notes = (f"windows of {WINDOW_S:g} s; positive from 20 % of the shorter of window and event on",)
-    return Suite("folder", (Task(folder.resolve().name, classes, tuple(clips), _folds(parts), EVENTS,
-                                 names="scientific", notes=notes),))  # fmt: skip
+    notes = (f"windows of {WINDOW_S:g} s; positive from 20 % of the shorter of window and event on",
+             *left_out_notes(left_out))  # fmt: skip
+    task = Task(folder.resolve().name, classes, tuple(clips), _folds(parts), EVENTS, names="scientific", notes=notes)
+    return Suite("folder", (task,), left_out=left_out, heard=worth_telling([*events, *left_out]))
 
 
-def annotated_recordings(folder: Path) -> dict[str, list[Event]]:
-    """Events by recording, all checked against the recording's length.
+def left_out_notes(left_out: Mapping[str, str]) -> list[str]:
+    """What a reader of the numbers has to know of what was left out."""
+    return [f"left out: {reason}" for reason in left_out.values()]
+
+
+def annotated_recordings(folder: Path) -> tuple[dict[str, list[Event]], dict[str, str]]:
+    """Events by recording, all checked against the recording's length; and what was left out → why.
 
     Raises:
         SuiteError: no recording, a recording without a table, or an event past the end.
+        AudioError: if no recording can be read.
     """
     table = folder / TABLE
     found: dict[str, list[Event]] = {}
+    orphans: list[Path] = []
     if table.exists():
         rows = read_csv(table, ["file", "start_s", "end_s", "label"])
         for name, events in csv_events(rows, str(table)).items():
             found[str(inside(folder, name, where=str(table)))] = events
     else:
-        for path in audio_files(folder):
-            tables = tables_of(path)
+        recordings, orphans = recordings_with_tables(folder)
+        for path, tables in recordings.items():
             if not tables:
                 raise SuiteError(
-                    "a recording without annotations", where=path, expected=f"{path.stem}*.selections.txt, "
-                    f"{path.stem}.txt, or one {TABLE}; an empty {path.stem}.txt where nothing is heard",
+                    "a recording without annotations", where=path, found="none of its own beside it",
+                    expected=f"{path.stem}.Table.1.selections.txt, {path.stem}.selections.txt, {path.stem}.txt, or one "
+                    f"{TABLE}; an empty {path.stem}.txt where nothing is heard",
                 )  # fmt: skip
             found[str(path)] = [event for one in tables for event in read_events(one)]
     if not found:
         raise SuiteError("no recordings", where=folder, found="nothing", expected=f"recordings, or {TABLE}")
-    for path_name, events in found.items():
-        for event in events:
-            checked_end_s(event.end_s, path_name, where=f"{path_name}, {event.label!r}")
-    return found
+    lengths, left_out = usable({name: partial(heard_until_s, name) for name in found})
+    for name in lengths:
+        if hearing_of(name).status == "partial":
+            found[name] = heard_events(name, found[name])
+        for event in found[name]:
+            checked_end_s(event.end_s, name, where=f"{name}, {event.label!r}")
+    left_out |= {str(one): f"a table without a recording: {printable(str(one))}" for one in orphans}
+    return {name: found[name] for name in lengths}, left_out
 
 
-def tables_of(path: Path) -> list[Path]:
-    """The tables that belong to a recording: all its Raven tables, else its Audacity track."""
-    raven = [one for one in sorted(path.parent.glob("*.selections.txt")) if one.name.startswith(f"{path.stem}.")]
-    track = path.with_suffix(".txt")
-    return raven or ([track] if track.exists() else [])
-
-
-def _whole_recordings(folder: Path, table: Path) -> Task:
+def _whole_recordings(folder: Path, table: Path) -> Suite:
     rows = read_csv(table, ["file", "label"])
     classes = tuple(sorted({row["label"].strip() for row in rows if row["label"].strip()}))
     labels: dict[str, set[int]] = {}
@@ -88,12 +106,15 @@ def _whole_recordings(folder: Path, table: Path) -> Task:
         known = labels.setdefault(path, set())
         if row["label"].strip():
             known.add(classes.index(row["label"].strip()))
-    parts = _parts(folder, table, list(labels))
+    lengths, left_out = usable({path: partial(heard_until_s, path) for path in labels})
+    parts = _parts(folder, table, list(lengths))
     clips = tuple(
-        Clip(path, 0.0, duration_s(path), tuple(sorted(known)), parts[path], path) for path, known in labels.items()
+        Clip(path, 0.0, length_s, tuple(sorted(labels[path])), parts[path], path) for path, length_s in lengths.items()
     )
     policy = SINGLE_LABEL if all(len(known) == 1 for known in labels.values()) else EVENTS
-    return Task(folder.resolve().name, classes, clips, _folds(parts), policy, names="scientific")
+    task = Task(folder.resolve().name, classes, clips, _folds(parts), policy, names="scientific",
+                notes=tuple(left_out_notes(left_out)))  # fmt: skip
+    return Suite("folder", (task,), left_out=left_out, heard=worth_telling(labels))
 
 
 def _parts(folder: Path, table: Path, paths: list[str]) -> dict[str, str]:
@@ -112,7 +133,7 @@ def _parts(folder: Path, table: Path, paths: list[str]) -> dict[str, str]:
     top = {path: Path(path).relative_to(folder).parts[0] for path in paths}
     if set(top.values()) == {"train", "test"}:
         return top
-    names = sorted(paths, key=lambda path: hashlib.sha256(Path(path).name.encode()).digest())
+    names = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(Path(path).name)).digest())
     if len(names) < 2:
         raise SuiteError("too few recordings", where=folder, found=len(names), expected="two, to train and to test")
     return {path: str(i % N_FOLDS + 1) for i, path in enumerate(names)}

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_inatsounds.downstream.annotation_tables import read_csv
-from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, audio_files, duration_s
+from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, duration_s
 from hf_inatsounds.downstream.policies import ANURASET
+from hf_inatsounds.downstream.recording_files import audio_files
 from hf_inatsounds.errors import SuiteError
 
 SAMPLE_S = 3.0

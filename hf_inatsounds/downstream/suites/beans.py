@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hf_inatsounds.downstream.annotation_tables import number_of, read_csv, read_text
 from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, checked_end_s, duration_s, inside
+from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.overlap import Event, beans_windows, window_labels
 from hf_inatsounds.downstream.policies import BEANS_DETECTION, SINGLE_LABEL
 from hf_inatsounds.errors import SuiteError
@@ -95,7 +97,8 @@ def load_beans(folder: Path, only: Sequence[str] = ()) -> Suite:
     if missing or not there:
         expected = _table(data, DATASETS[missing[0] if missing else "watkins"], "test")
         raise SuiteError("missing data set", where=folder, found=", ".join(there) or "none", expected=expected)
-    return Suite("beans", tuple(_task(name, root, data) for name in only or there))
+    tasks, left_out = usable({name: partial(_task, name, root, data) for name in only or there})
+    return Suite("beans", tuple(tasks.values()), left_out=left_out)
 
 
 def _table(data: Path, one: Classification | Detection, part: str) -> Path:

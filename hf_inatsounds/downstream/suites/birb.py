@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, audio_files, duration_s
-from hf_inatsounds.downstream.overlap import full_windows, touches
+from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, duration_s
+from hf_inatsounds.downstream.heard import heard_windows_of, worth_telling
+from hf_inatsounds.downstream.overlap import touches
 from hf_inatsounds.downstream.policies import BIRB
-from hf_inatsounds.downstream.suites.annotated_folder import annotated_recordings
+from hf_inatsounds.downstream.recording_files import audio_files
+from hf_inatsounds.downstream.suites.annotated_folder import annotated_recordings, left_out_notes
 from hf_inatsounds.errors import SuiteError
 
 WINDOW_S, STRIDE_S = 5.0, 2.5
@@ -36,20 +38,21 @@ def load_birb(folder: Path, only: Sequence[str] = ()) -> Suite:
         if not paths:
             raise SuiteError("no exemplars", where=folder / "exemplars" / name, expected="a recording")
         clips += [Clip(path, 0.0, min(WINDOW_S, duration_s(path)), (label,), "exemplars", path) for path in paths]
-    corpus = annotated_recordings(folder / "corpus")
+    corpus, left_out = annotated_recordings(folder / "corpus")
     heard = {event.label for events in corpus.values() for event in events} - {UNKNOWN}
     unsought = sorted(heard - set(species))
     dropped = 0
     for path, events in corpus.items():
-        for start_s, end_s in full_windows(duration_s(path), WINDOW_S, STRIDE_S):
+        for start_s, end_s in heard_windows_of(path, WINDOW_S, STRIDE_S):
             here = {event.label for event in events if touches(start_s, end_s, event)}
             if UNKNOWN in here:
                 dropped += 1
                 continue
             labels = tuple(i for i, name in enumerate(species) if name in here)
             clips.append(Clip(path, start_s, end_s, labels, "corpus", path))
-    notes = [f"{dropped} windows left out for an unknown call"]
+    notes = [f"{dropped} windows left out for an unknown call", *left_out_notes(left_out)]
     if unsought:
         notes.append(f"heard in the corpus, without exemplars, and counted as background: {', '.join(unsought)}")
     fold = Fold("corpus", ("exemplars",), ("corpus",))
-    return Suite("birb", (Task("birb", species, tuple(clips), (fold,), BIRB, names="scientific", notes=tuple(notes)),))
+    task = Task("birb", species, tuple(clips), (fold,), BIRB, names="scientific", notes=tuple(notes))
+    return Suite("birb", (task,), left_out=left_out, heard=worth_telling([*corpus, *left_out]))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from hf_inatsounds.downstream.clips import (
     ParquetCell,
     Suite,
     Task,
-    audio_files,
     checked_end_s,
     duration_s,
 )
+from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.policies import BIRDSET
+from hf_inatsounds.downstream.recording_files import audio_files
 from hf_inatsounds.errors import SuiteError
 
 SUBSETS = ("PER", "NES", "UHH", "HSN", "NBP", "SSW", "SNE", "POW")
@@ -60,8 +62,9 @@ def load_birdset(folder: Path, only: Sequence[str] = ()) -> Suite:
         raise SuiteError(
             "missing subset", where=folder, found=", ".join(found) or "none", expected=missing[0] if missing else "HSN/"
         )
-    tasks = tuple(_task(name, path) for name, path in found.items() if not only or name in only)
-    return Suite("birdset", tasks, MEAN_OVER)
+    makers = {name: partial(_task, name, path) for name, path in found.items() if not only or name in only}
+    tasks, left_out = usable(makers)
+    return Suite("birdset", tuple(tasks.values()), MEAN_OVER, left_out)
 
 
 def _task(name: str, folder: Path) -> Task:
