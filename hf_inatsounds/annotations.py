@@ -71,13 +71,18 @@ class Annotations:
         return self.table.filter(pc.equal(pc.utf8_lower(self.table["supercategory"]), name))
 
 
-def read_annotations(source: Source, split: str) -> Annotations:
+def read_annotations(source: Source, split: str, name: str | None = None) -> Annotations:
     """Read and validate one split's annotations.
+
+    Args:
+        source: where they are.
+        split: train, validation or test.
+        name: their file, where that is known already.
 
     Raises:
         AnnotationError: if they are missing, not JSON, or contradict themselves.
     """
-    name = require_annotation_file(source, split)
+    name = name or require_annotation_file(source, split)
     return parse_annotations(read_document(source, name), split=split, where=source.path(name))
 
 

@@ -13,14 +13,21 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations, require_annotation_file
-from hf_inatsounds.archives.fetch import Source, held, is_hub_id
+from hf_inatsounds.annotations import Annotations, require_annotation_file
+from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.decoding import encoded_where_undecodable
 from hf_inatsounds.errors import InatSoundsError, SourceError
 from hf_inatsounds.indexed import indexed_stream
 from hf_inatsounds.passed_over import PassedOver, warn
+from hf_inatsounds.prepared import (
+    all_splits,
+    annotation_identity,
+    parsed_annotations,
+    prepare_rows,
+    prepared_state,
+)
 from hf_inatsounds.recordings import Recordings, open_indexed, recordings_of, say_forward_once, tables_of
 from hf_inatsounds.schema import CITATION, SPLITS, STEMS, TERMS, features
 
@@ -35,7 +42,8 @@ class INatSoundsConfig(datasets.BuilderConfig):
     Args:
         source: "official", a folder with the archives or the unpacked tree, or a base URL.
         splits: the splits to make; None for all that the source has.
-        state: sizes and times of a local source's files, so that a changed folder is not read from a cache.
+        state: what :func:`hf_inatsounds.prepared.prepared_state` says of the source, so that rows that were prepared
+            of other files are not taken for today's; empty where rows are streamed.
         index: folder or base URL of the archives' seek indexes; empty to read them from front to back.
 
     Example:
@@ -90,27 +98,28 @@ class INatSounds(datasets.ArrowBasedBuilder):
             for table in tables:
                 yield position, table
 
-    @functools.cached_property
+    @property
     def splits_made(self) -> tuple[str, ...]:
-        """The splits to make, each with its annotations in the source; asked for once, since a server takes its time.
+        """The splits to make, each with its annotations in the source.
 
         Raises:
             SourceError: if the source holds nothing of iNatSounds.
             AnnotationError: if annotations are missing.
         """
-        splits = self.config.splits
-        if splits is None:
-            source = self._source
-            splits = tuple(held(SPLITS, lambda one: bool(annotation_file(source, one)) or _has_audio(source, one)))
-            if not splits:
-                raise SourceError(
-                    "nothing of iNatSounds here",
-                    where=self._source.root,
-                    expected="train.tar.gz and train.json.tar.gz …",
-                )
-        for split in splits:
-            require_annotation_file(self._source, split)
-        return splits
+        return tuple(self._annotation_files)
+
+    @functools.cached_property
+    def _annotation_files(self) -> dict[str, str]:
+        """Split → its annotation file; asked for once, since a server takes its time."""
+        return {
+            split: require_annotation_file(self._source, split)
+            for split in self.config.splits or all_splits(self._source)
+        }
+
+    @functools.cached_property
+    def _annotation_identities(self) -> dict[str, str]:
+        """Split → which state of its annotation file this builder reads; a copy in a worker reads no other."""
+        return {}
 
     def _shards(self, split: str) -> list[tuple[int, int] | None]:
         if self.config.name == "annotations" or self._source.exists(f"{STEMS[split]}.tar.gz"):
@@ -130,7 +139,10 @@ class INatSounds(datasets.ArrowBasedBuilder):
         return Source.parse(self.config.source)
 
     def _annotations(self, split: str) -> Annotations:
-        return _cached_annotations(self._source, split, self.config.state)
+        name = self._annotation_files[split]
+        if split not in self._annotation_identities:
+            self._annotation_identities[split] = annotation_identity(self._source, name)
+        return parsed_annotations(self._source, split, name, self._annotation_identities[split])
 
     def _rows(self, split: str) -> pa.Table:
         """The rows that the configuration's name selects, in the JSON's order."""
@@ -244,20 +256,25 @@ def open_dataset(
     source: str | os.PathLike[str],
     streaming: bool,
     index: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
 ) -> Any:
-    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not."""
+    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not.
+
+    ``revision`` is the branch, tag or commit of a repository on the Hub.
+    """
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
     if is_hub_id(source):
-        return datasets.load_dataset(str(source), name, split=split, streaming=streaming)
+        return datasets.load_dataset(str(source), name, split=split, streaming=streaming, revision=revision)
     parsed = Source.parse(source)
-    files = [f"{stem}{ending}" for stem in STEMS.values() for ending in ("", ".tar.gz", ".json", ".json.tar.gz")]
     try:
+        splits = all_splits(parsed) if split is None else (split,)
+        state = "" if streaming else prepared_state(parsed, splits, audio=name != "annotations")
         builder = INatSounds(
             config_name=name,
             source=parsed.root,
-            splits=None if split is None else (split,),
-            state=parsed.fingerprint(files),
+            splits=splits,
+            state=state,
             index="" if index is None else Source.parse(index).root,
         )
         if streaming and index is not None and name != "annotations":
@@ -268,18 +285,8 @@ def open_dataset(
             if name != "annotations":
                 say_forward_once(parsed, [STEMS[one] for one in builder.splits_made])
             return builder.as_streaming_dataset(split=split)
-        builder.download_and_prepare()
+        prepare_rows(builder, parsed, audio=name != "annotations")
         return builder.as_dataset(split=split)
     except datasets.exceptions.DatasetGenerationError as error:
         cause = error.__cause__
         raise cause if isinstance(cause, InatSoundsError) else error from None
-
-
-@functools.lru_cache(maxsize=8)
-def _cached_annotations(source: Source, split: str, state: str) -> Annotations:
-    """One parse a process and state of the source: the official JSON takes seconds."""
-    return read_annotations(source, split)
-
-
-def _has_audio(source: Source, split: str) -> bool:
-    return source.exists(f"{STEMS[split]}.tar.gz")

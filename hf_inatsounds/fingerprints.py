@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -42,6 +43,21 @@ def changed_facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     ['code', 'weights']
     """
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def versions(*distributions: str) -> dict[str, str | None]:
+    """Versions of other people's packages, by which their code is known; None for one that is not installed.
+
+    >>> versions("no-such-package")
+    {'no-such-package': None}
+    """
+    found: dict[str, str | None] = {}
+    for name in distributions:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def table_fingerprint(table: pa.Table) -> str:

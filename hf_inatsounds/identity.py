@@ -1,9 +1,10 @@
-"""Which model a number is of, and which run wrote a file."""
+"""Which model a number is of, and which run wrote a file. Whether it is still of today's input: ``fingerprints``."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_stamp(path: str | Path) -> tuple[int, int]:
+    """A file's size and time, by which a replaced one is told where a digest would cost too much; zeros for none."""
+    try:
+        about = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return about.st_size, about.st_mtime_ns
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.frontends.filterbank import FRAME_SAMPLES, HOP_SAMPLES
 from hf_inatsounds.frontends.settings import refusals_named
-from hf_inatsounds.presets.families import ast_frames, whisper_seconds
+from hf_inatsounds.presets.families import ast_frames, check_ast_length, whisper_seconds
 from hf_inatsounds.windows import WindowSpec
 
 
@@ -93,14 +93,8 @@ def _ast_columns(config: Any, max_length: int) -> int:
 
 def _fit_ast(model: Any, max_length: int) -> None:
     config, embeddings = model.config, model.audio_spectrogram_transformer.embeddings
+    check_ast_length(config, max_length)
     columns = _ast_columns(config, max_length)
-    if columns < 1:
-        raise RecipeError(
-            "the input is shorter than a patch",
-            where="window_s",
-            found=f"{max_length} frames",
-            expected=f"{config.patch_size} at least",
-        )
     rows, known = embeddings.get_shape(config)
     old = embeddings.position_embeddings.detach()  # (1, 2 + rows · T, D): two tokens, then row by row
     if columns != known:

@@ -14,8 +14,9 @@ import numpy as np
 from hf_inatsounds.audio import RATES_HZ, Recording, Waveform
 from hf_inatsounds.defects import UNUSABLE, kinds_of
 from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.rewritten import write_anew
 from hf_inatsounds.stand_ins import stand_in
-from hf_inatsounds.wav import HEAD_BYTES, OPEN_LENGTH, plain_wav, wav_data, wav_data_bytes, wav_with_size, write_wav
+from hf_inatsounds.wav import HEAD_BYTES, OPEN_LENGTH, plain_wav, wav_data, wav_data_bytes, wav_with_size
 
 DEFECTS = (*UNUSABLE, "truncated")
 """What the ``defect`` column says, the worst first; None where a recording is whole."""
@@ -44,8 +45,8 @@ def playable(content: bytes) -> Playable:
 
     PCM and whole compressed recordings keep their bytes; a size of 0 in a WAV header is put right. A WAV file that ends
     within a sample is cut before it. A compressed recording that does not decode to its end, or not without a gap, is
-    written anew as 16-bit mono WAV, as far as it goes, with a header that promises what the original's promised, so
-    that it still counts as truncated.
+    written anew as 16-bit mono WAV, as far as it goes, with a header that promises what the original's promised and
+    tells where it is silent for damage, so that it still counts as truncated.
 
     Args:
         content: the recording's file.
@@ -80,7 +81,7 @@ def _readable(content: bytes, recording: Recording) -> tuple[bytes, bool]:
     if is_whole and (is_flac or info.subtype in WIDELY_READ):
         return content, True
     promised = None if is_whole else max(recording.promised_samples, len(heard) + 1)  # truncated to all who look
-    return write_wav(heard, info.sampling_rate, promised), is_whole
+    return write_anew(heard, info.sampling_rate, promised or len(heard), recording.gaps), is_whole
 
 
 def _with_size(content: bytes) -> bytes:
@@ -118,4 +119,6 @@ def _heard(recording: Recording) -> tuple[Waveform, bool]:
             raise
         return np.concatenate(pieces), False
     is_whole = not (recording.info.truncated or recording.gaps)
+    if pieces and not recording.heard(0, recording.info.n_samples):
+        raise AudioError("unreadable recording", where=recording.name, found="nothing undamaged in it")
     return np.concatenate([np.zeros(0, np.float32), *pieces]), is_whole

@@ -164,6 +164,24 @@ def wav_with_size(content: bytes, n_bytes: int) -> bytes:
     return b"".join([content[:4], sizes[0], content[8 : start - 4], sizes[1], content[start:]])
 
 
+def wav_header(head: bytes, n_bytes: int) -> bytes:
+    """A WAV file's bytes before its samples, claiming ``n_bytes`` of them: as RF64 where 32 bits do not hold that.
+
+    Args:
+        head: the file's first ``HEAD_BYTES`` bytes, in which the ``data`` chunk begins.
+        n_bytes: of samples.
+    """
+    found = wav_data(head)
+    if found is None:
+        return head
+    start, _, align = found
+    if n_bytes < OPEN_LENGTH:
+        return wav_with_size(head[:start], n_bytes)
+    chunks = head[12 : start - 4]
+    sizes = struct.pack("<IQQQI", 28, start + 36 + n_bytes - 8, n_bytes, n_bytes // align, 0)
+    return b"".join([b"RF64", b"\xff" * 4, b"WAVEds64", sizes, chunks, b"\xff" * 4])
+
+
 def wav_is_truncated(head: bytes, size: int) -> bool:
     """Whether a WAV file's ``data`` chunk claims more bytes than the file has.
 
@@ -178,13 +196,20 @@ def wav_is_truncated(head: bytes, size: int) -> bool:
     return found is not None and found[1] < OPEN_LENGTH and found[0] + found[1] > size
 
 
-def write_wav(samples: np.ndarray[Any, np.dtype[np.float32]], sampling_rate: int, promised: int | None = None) -> bytes:
+def write_wav(
+    samples: np.ndarray[Any, np.dtype[np.float32]],
+    sampling_rate: int,
+    promised: int | None = None,
+    *,
+    before: bytes = b"",
+) -> bytes:
     """A 16-bit mono WAV file.
 
     Args:
         samples: (T,) in [-1, 1]; what is louder is clipped.
         sampling_rate: in Hz.
         promised: samples that the header claims, where that is more than there are.
+        before: chunks between the layout and the samples.
 
     >>> wav_is_truncated(write_wav(np.zeros(5, np.float32), 22_050, promised=9), 54)
     True
@@ -192,5 +217,5 @@ def write_wav(samples: np.ndarray[Any, np.dtype[np.float32]], sampling_rate: int
     values = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
     claimed = min(2 * max(promised or 0, len(samples)), OPEN_LENGTH - 2)
     layout = struct.pack("<IHHIIHH", 16, 1, 1, sampling_rate, 2 * sampling_rate, 2, 16)
-    head = b"WAVEfmt " + layout + b"data" + struct.pack("<I", claimed)
+    head = b"WAVEfmt " + layout + before + b"data" + struct.pack("<I", claimed)
     return b"RIFF" + struct.pack("<I", len(head) + claimed) + head + values

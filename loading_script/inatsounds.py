@@ -6,6 +6,7 @@ load_dataset("loading_script/inatsounds.py", "aves", streaming=True, trust_remot
 # datasets 3 reads these lines one by one: one module a line, nothing in brackets
 import hf_inatsounds.archives.fetch
 import hf_inatsounds.builder
+import hf_inatsounds.prepared
 import hf_inatsounds.schema
 
 _NAMES = ("all", *hf_inatsounds.schema.SUPERCATEGORIES, "evaluation", "annotations")
@@ -24,7 +25,7 @@ class INatSoundsScript(hf_inatsounds.builder.INatSounds):
 
     def __init__(self, *args, source="official", **kwargs):
         found = hf_inatsounds.archives.fetch.Source.parse(source)
-        stems = hf_inatsounds.schema.STEMS.values()
-        files = [stem + ending for stem in stems for ending in ("", ".tar.gz", ".json", ".json.tar.gz")]
-        # the state is part of the cache's name: a folder that changed is read again
-        super().__init__(*args, source=found.root, state=found.fingerprint(files), **kwargs)
+        splits = kwargs.get("splits") or hf_inatsounds.builder.all_splits(found)
+        # the state is part of the cache's name: a source that changed is read again
+        state = hf_inatsounds.prepared.prepared_state(found, splits)
+        super().__init__(*args, source=found.root, state=state, **kwargs)

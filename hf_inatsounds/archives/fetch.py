@@ -149,13 +149,6 @@ class Source:
         except (OSError, ValueError) as error:
             raise SourceError("cannot download a file of the source", where=self.path(name), found=error) from error
 
-    def fingerprint(self, names: list[str]) -> str:
-        """What tells two states of a local source apart: sizes and times of ``names``; empty for a URL."""
-        if self.is_remote:
-            return ""
-        stats = [(name, Path(self.root, name)) for name in sorted(names)]
-        return ";".join(f"{n}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for n, p in stats if p.exists())
-
     def _filesystem(self) -> Any:
         import fsspec
 

@@ -30,6 +30,7 @@ from hf_inatsounds.archives.tar_members import Row, read_members
 from hf_inatsounds.archives.tar_walk import DamagedError, no_files
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.fingerprints import code_fingerprint
 from hf_inatsounds.progress import note
 
 SPACING_BYTES = 4 << 20
@@ -94,6 +95,7 @@ class IndexBuild:
             "tail_sha256": digest(self._reader.read(size - edge, size)),
             "spacing_bytes": spacing,
             "state": self._reader.identity(),
+            "code": code_fingerprint("hf_inatsounds.archives.indexing"),
         }
         self._state = self._resumed(identity) or self._fresh(identity)
         self._end = size

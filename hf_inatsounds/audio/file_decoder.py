@@ -1,4 +1,4 @@
-"""A recording as libsndfile decodes it: block by block, past damage, and MP3 in order."""
+"""A recording as libsndfile decodes it: block by block, around damage, and MP3 in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 
 from hf_inatsounds import flac
-from hf_inatsounds.audio.opening import opened
+from hf_inatsounds.audio.opening import Opened, opened
 from hf_inatsounds.errors import AudioError
 
 MAX_SAMPLES = 1 << 28
@@ -19,7 +19,10 @@ BLOCK_SAMPLES = 1 << 20
 """Decoded at a time: what a header claims is never allocated before it was there."""
 
 STEP_SAMPLES = 4096
-"""Read at a time beside damage, and the first step over it; the next are twice as long each."""
+"""Read at a time beside damage, and stepped over at a time: the length of a FLAC frame, usually."""
+
+FINE_STEPS = 64
+"""After so many, 12 s at 22,050 Hz, each step is as long as all before it."""
 
 Waveform = np.ndarray[Any, np.dtype[np.float32]]
 NOTHING: Waveform = np.zeros(0, np.float32)
@@ -27,6 +30,9 @@ NOTHING: Waveform = np.zeros(0, np.float32)
 
 class FileDecoder:
     """An open file.
+
+    Where decoding meets damage, all of the file is decoded once to find out what is damaged, so that every window, and
+    everybody who reads it, agrees on that. MP3 and OGG show it when they are opened.
 
     Args:
         content: the file in memory, or its path.
@@ -40,7 +46,7 @@ class FileDecoder:
         n_samples: that can be read, a channel; becomes less where the file turns out to end before.
         promised_samples: that the header promised, where that is more.
         is_whole: whether nothing is missing, as far as is known.
-        gaps: damaged stretches that were met and read as silence, in samples.
+        gaps: damaged stretches that are known, in samples, ascending; they are read as silence.
 
     Raises:
         AudioError: if it cannot be opened.
@@ -49,116 +55,153 @@ class FileDecoder:
     def __init__(self, content: Any, head: bytes, size: int, name: str, mono: Callable[[Any], Waveform]) -> None:
         self._content, self._head, self._size = content, head, size
         self.name, self._mono = name, mono
-        self.promised_samples, self.is_whole = 0, True
-        self.gaps: list[tuple[int, int]] = []
         self._tail: tuple[int, Waveform] = (0, NOTHING)
-        self.file = self._open()
+        made = self._open()
+        self.promised_samples, self.is_whole = made.promised_samples, made.is_whole
+        self.gaps = list(made.gaps)
         self.n_samples = int(self.file.frames)
+        self._goes_around = False  # the file has silence in gaps that are known now
 
     def close(self) -> None:
         """Close the file."""
         self.file.close()
 
-    def _open(self) -> Any:
+    def _open(self) -> Opened:
         try:
             made = opened(self._content, self._head, self._size)
         except (sf.LibsndfileError, OSError, RuntimeError) as error:
             raise AudioError("unreadable recording", where=self.name, found=_reason(error)) from error
-        self.promised_samples, self.is_whole = made.promised_samples, made.is_whole
-        return made.file
+        self.file = made.file
+        return made
+
+    def _open_anew(self, at: int) -> None:
+        """A decoder that met damage does not recover, and one that seeks may meet it."""
+        self.file.close()
+        self._open()
+        if at:
+            self.file.seek(at)
 
     def read(self, start: int, stop: int) -> list[Waveform]:
-        """Mono samples [start, stop) in pieces of at most BLOCK_SAMPLES values, to where the recording ends."""
-        size = max(BLOCK_SAMPLES // self.file.channels, 1)
-        blocks: list[Waveform] = []
+        """Mono samples [start, stop) in pieces of at most BLOCK_SAMPLES values, to where the recording ends.
+
+        Raises:
+            AudioError: if nothing of the recording can be decoded.
+        """
         if self.file.format == "FLAC":
             flac.count_read(stop - start)
-        if self.file.format == "MP3":
-            start = self._in_order(start, blocks)
-        try:
-            if self.file.format != "MP3":
-                self.file.seek(start)
-            while start < stop:
-                asked = min(size, stop - start)
-                block = self._mono(self.file.read(asked, dtype="float32", always_2d=True))
-                blocks.append(block)
-                start += len(block)
-                if len(block) < asked:
-                    break
-                if len(blocks) * size > MAX_SAMPLES:
-                    raise too_long(self.name, stop)
-        except (sf.LibsndfileError, RuntimeError) as error:
-            blocks += self._beside_damage(start, stop, error)
-        if self.file.format == "MP3":
-            self._tail = (start, np.concatenate([NOTHING, *blocks]))
+        if not self._goes_around:
+            try:
+                return self._undamaged(start, stop)
+            except (sf.LibsndfileError, RuntimeError) as error:
+                self._find_gaps(error)
+        blocks: list[Waveform] = []
+        stop = min(stop, self.n_samples)
+        for first, last in [*self.gaps, (self.n_samples, self.n_samples)]:
+            if start < min(first, stop):
+                blocks += self._beside_gaps(start, min(first, stop))
+            start = max(start, min(first, stop))
+            if start < min(last, stop):
+                blocks.append(np.zeros(min(last, stop) - start, np.float32))
+            start = max(start, min(last, stop))
         return blocks
 
-    def _in_order(self, start: int, blocks: list[Waveform]) -> int:
-        """Go to ``start`` by decoding what is before it, since an MP3 frame depends on those before; what was decoded
-        last is kept, and goes into ``blocks``. Returns where decoding goes on.
+    def _undamaged(self, start: int, stop: int) -> list[Waveform]:
+        """As :meth:`read`, of a file in which nothing was found to be damaged."""
+        if self.file.format == "MP3":
+            blocks = self._in_order(start, stop)
+        else:
+            self.file.seek(start)
+            blocks = self._going_on(start, stop)
+        if (length := sum(map(len, blocks))) < stop - start:
+            self.n_samples = start + length
+        return blocks
+
+    def _going_on(self, start: int, stop: int) -> list[Waveform]:
+        """Decode from where the file is, ``start``, to ``stop`` or where it ends."""
+        size = max(BLOCK_SAMPLES // self.file.channels, 1)
+        blocks: list[Waveform] = []
+        while start < stop:
+            asked = min(size, stop - start)
+            block = self._mono(self.file.read(asked, dtype="float32", always_2d=True))
+            blocks.append(block)
+            start += len(block)
+            if len(block) < asked:
+                break
+            if len(blocks) * size > MAX_SAMPLES:
+                raise too_long(self.name, stop)
+        return blocks
+
+    def _in_order(self, start: int, stop: int) -> list[Waveform]:
+        """The same by decoding what is before ``start``, since an MP3 frame depends on those before; what was decoded
+        last is kept.
         """
         at, tail = self._tail
-        if at - len(tail) <= start < at or start == at:
-            blocks += [tail[len(tail) - (at - start) :]] if start < at else []
-            return at
-        if start < at:
-            self.file.close()
-            self.file, at = self._open(), 0
+        kept = tail[len(tail) - (at - start) :] if at - len(tail) <= start < at else NOTHING
+        if not len(kept) and start < at:
+            self._open_anew(0)
+            at = 0
         while at < start:
             passed = len(self.file.read(min(BLOCK_SAMPLES // self.file.channels, start - at), dtype="float32"))
             if not passed:
                 break
             at += passed
-        return at
-
-    def _beside_damage(self, start: int, stop: int, error: Exception) -> list[Waveform]:
-        """Mono samples [start, stop) around what cannot be decoded, which is read as silence and noted in ``gaps``.
-
-        Raises:
-            AudioError: if nothing can be decoded from the recording's beginning on.
-        """
-        blocks: list[Waveform] = []
-        at, step = start, 0
-        while at < stop:
-            block = self._piece(at + step, min(STEP_SAMPLES, stop - at - step)) if at + step < stop else NOTHING
-            if len(block):
-                if step:
-                    blocks.append(np.zeros(step, np.float32))
-                    self.gaps.append((at, at + step))
-                blocks.append(block)
-                at, step = at + step + len(block), 0
-                continue
-            step = 2 * step or STEP_SAMPLES
-            if at + step < stop:
-                continue
-            if self._goes_on(stop, step):
-                blocks.append(np.zeros(stop - at, np.float32))
-                self.gaps.append((at, stop))
-                return blocks
-            if at == 0:
-                raise AudioError("unreadable recording", where=self.name, found=_reason(error)) from error
-            self.n_samples = at
-            return blocks
+        blocks = [kept, *self._going_on(at, stop)]
+        self._tail = (max(start, at - len(kept)) + sum(map(len, blocks)), np.concatenate(blocks))
         return blocks
 
-    def _piece(self, start: int, count: int) -> Waveform:
-        """Up to ``count`` samples, none where they cannot be decoded; a decoder that failed has to be opened anew."""
-        self.file.close()
-        self.file = self._open()
-        try:
-            self.file.seek(start)
-            return self._mono(self.file.read(count, dtype="float32", always_2d=True))
-        except (sf.LibsndfileError, RuntimeError):
-            return NOTHING
+    def _beside_gaps(self, start: int, stop: int) -> list[Waveform]:
+        """Mono samples between two gaps; a window that cannot be sought is decoded from the gap before it on."""
+        since = max((last for _, last in self.gaps if last <= start), default=0)
+        for first in dict.fromkeys((start, since)):
+            self._open_anew(first)
+            try:
+                made = np.concatenate([NOTHING, *self._going_on(first, stop)])[start - first :]
+            except (sf.LibsndfileError, RuntimeError):
+                continue
+            if len(made) == stop - start:
+                return [made]
+        self.gaps = sorted([*self.gaps, (start, stop)])
+        return [np.zeros(stop - start, np.float32)]
 
-    def _goes_on(self, start: int, step: int) -> bool:
-        """Whether anything can be decoded from ``start`` on."""
-        at = start
+    def _find_gaps(self, error: Exception) -> None:
+        """Decode everything, and note what cannot be; where nothing more follows the recording ends.
+
+        Raises:
+            AudioError: if nothing can be decoded.
+        """
+        at, gaps = 0, []
+        self._open_anew(0)
         while at < self.n_samples:
-            if len(self._piece(at, min(STEP_SAMPLES, self.n_samples - at))):
-                return True
-            at, step = at + step, 2 * step
-        return False
+            step = self._first_sound(at)
+            if step is None:
+                break
+            start, n_samples = step
+            gaps += [(at, start)] if start > at else []
+            at = start + n_samples
+        if not at:
+            raise AudioError("unreadable recording", where=self.name, found=_reason(error)) from error
+        self.gaps, self.n_samples, self._goes_around = gaps, at, True
+
+    def _first_sound(self, at: int) -> tuple[int, int] | None:
+        """Where something can be decoded from ``at`` on, and how many samples were; None where nothing can be."""
+        step = 0
+        while at + step < self.n_samples:
+            n_samples = self._decodable(at + step, goes_on=not step)
+            if n_samples:
+                return at + step, n_samples
+            step += STEP_SAMPLES if step < FINE_STEPS * STEP_SAMPLES else step
+        return None
+
+    def _decodable(self, at: int, *, goes_on: bool) -> int:
+        """Samples of up to a step that can be decoded at ``at``: where the file is, or sought."""
+        for anew in (False, True) if goes_on else (True,):
+            try:
+                if anew:
+                    self._open_anew(at)
+                return len(self.file.read(min(STEP_SAMPLES, self.n_samples - at), dtype="float32"))
+            except (sf.LibsndfileError, RuntimeError):
+                pass  # damage, which is what is looked for
+        return 0
 
 
 def too_long(name: str, n_samples: int) -> AudioError:

@@ -26,15 +26,20 @@ class Counted:
         content: the file, or a copy with the right header and silent frames in place of damaged ones.
         n_frames: frames with sound, silent ones included.
         promised_frames: what the header promised, None where it does not say.
-        lost_frames: of them, about so many were damaged.
+        lost: first and number of those that were damaged, about, of each stretch.
         samples_per_frame: a channel.
     """
 
     content: bytes
     n_frames: int
     promised_frames: int | None
-    lost_frames: int
+    lost: tuple[tuple[int, int], ...]
     samples_per_frame: int
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Damaged stretches, in samples."""
+        return tuple((first * self.samples_per_frame, (first + n) * self.samples_per_frame) for first, n in self.lost)
 
 
 def counted(content: bytes) -> Counted | None:
@@ -49,9 +54,8 @@ def counted(content: bytes) -> Counted | None:
     tag = _tag(content[slice(*spans[0])], header)
     promised = None if tag is None else tag[1]
     n_frames = len(spans) + sum(n for _, n in lost) - (tag is not None)
-    n_lost = sum(n for _, n in lost)
     if promised == n_frames and not lost:
-        return Counted(content, n_frames, promised, 0, per_frame)
+        return Counted(content, n_frames, promised, (), per_frame)
     pieces = [content[start:stop] for start, stop in spans]
     silent = _silent(header)
     for i, n in reversed(lost):
@@ -60,7 +64,10 @@ def counted(content: bytes) -> Counted | None:
         pieces[0] = _patched(pieces[0], tag[0], n_frames, sum(map(len, pieces)))
     else:
         pieces.insert(0, _info_frame(header, n_frames))
-    return Counted(b"".join(pieces), n_frames, promised, n_lost, per_frame)
+    made: list[tuple[int, int]] = []
+    for behind, n in lost:  # those before it were made too, and the first holds no sound
+        made.append((behind - (tag is not None) + sum(one for _, one in made), n))
+    return Counted(b"".join(pieces), n_frames, promised, tuple(made), per_frame)
 
 
 def is_mp3(head: bytes) -> bool:

@@ -13,20 +13,21 @@ import soxr
 from hf_inatsounds import flac
 from hf_inatsounds.audio import file_decoder
 from hf_inatsounds.audio.file_decoder import NOTHING, FileDecoder, Waveform, too_long
+from hf_inatsounds.audio.gaps import merged, only_numbers
 from hf_inatsounds.encoded import DecodedSamples, file_size, head_of, located
 from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.rewritten import told_gaps
 from hf_inatsounds.stand_ins import stand_in_kind
 from hf_inatsounds.wav import HEAD_BYTES, plain_wav
 
-MARGIN_S = 0.02
-"""Decoded beside a window before resampling and cut off after it, so that its edges carry no filter transient."""
+MARGIN_SAMPLES = 128
+"""Decoded beside a window before resampling and cut off after it, so that its edges carry no filter transient. A
+filter's length is counted in samples of the lower rate: from so many on a window is that of the whole recording to 4e-7
+(.012 off were the windows of a hydrophone's 250 Hz while it was counted in seconds)."""
 
 RATES_HZ = (100, 1_000_000)
 """Sampling rates that are believed: below any hydrophone's, above any bat detector's. A damaged header may claim
 4 GHz, or 1 Hz, of which a second resampled would be an hour."""
-
-LOUDEST = 1e6
-"""Of a sample; full scale is 1. Damaged floating point and lossy files hold anything, up to what overflows a filter."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Recording:
         self.audio, self.channel = audio, channel
         self.promised_samples = 0
         self.power = [0.0, 0.0]
+        self._no_numbers: list[tuple[int, int]] = []
+        self._told_gaps: list[tuple[int, int]] = []
         self.content, self.name = located(audio)
         self._file: FileDecoder | None = None
         self._flac: Any = None
@@ -117,9 +120,10 @@ class Recording:
         self._plain = plain_wav(head, size)
         if in_memory and flac.ready() and self.channel is None:
             self._flac = flac.plain_flac(self.content)
+        self._told_gaps = told_gaps(head)
         plain = self._plain or self._flac
         if plain is not None:
-            return _info_of(plain)
+            return replace(_info_of(plain), truncated=bool(self._told_gaps))
         decoder = self._decoder()
         self.promised_samples = decoder.promised_samples
         return AudioInfo(
@@ -127,7 +131,7 @@ class Recording:
             sampling_rate=decoder.file.samplerate,
             n_channels=decoder.file.channels,
             subtype=decoder.file.subtype,
-            truncated=not decoder.is_whole,
+            truncated=not decoder.is_whole or bool(self._told_gaps),
         )
 
     def read(
@@ -139,7 +143,12 @@ class Recording:
         rate, n_samples = self.info.sampling_rate, self.info.n_samples
         start = min(round(offset_s * rate), n_samples)
         stop = n_samples if duration_s is None else min(start + round(duration_s * rate), n_samples)
-        return self.read_samples(start, stop, sampling_rate)
+        waveform = self.read_samples(start, stop, sampling_rate)
+        if self._no_numbers and len(waveform) and not self.heard(start, stop):
+            raise AudioError(
+                "unreadable recording", where=self.name, found="samples that are no numbers, or absurd ones"
+            )
+        return waveform
 
     def read_samples(self, start: int, stop: int, sampling_rate: int | None = None) -> Waveform:
         """Samples [start, stop) of the recording's own rate, mono, resampled where asked.
@@ -156,31 +165,57 @@ class Recording:
         Raises:
             AudioError: if it cannot be decoded, or the result would have more than ``file_decoder.MAX_SAMPLES``.
         """
+        return self.read_marked(start, stop, sampling_rate)[0]
+
+    def read_marked(self, start: int, stop: int, sampling_rate: int | None = None) -> tuple[Waveform, bool]:
+        """As :meth:`read_samples`, and whether the recording has the same value in all of them: digital silence.
+
+        Resampled they need not have, since a filter carries what is beside them over their edges.
+        """
         rate = self.info.sampling_rate
         if sampling_rate is None or sampling_rate == rate:
-            return self._decode(start, stop)
+            decoded = self._decode(start, stop)
+            return decoded, _is_constant(decoded)
         gcd = math.gcd(rate, sampling_rate)
         step_in, step_out = rate // gcd, sampling_rate // gcd  # these many samples last equally long
-        before = min(math.ceil(MARGIN_S * rate / step_in), start // step_in)
+        margin = math.ceil(MARGIN_SAMPLES * max(rate / sampling_rate, 1.0))
+        before = min(math.ceil(margin / step_in), start // step_in)
         first = start - before * step_in
-        decoded = self._decode(first, stop + round(MARGIN_S * rate))
+        decoded = self._decode(first, stop + margin)
         length = round(max(min(stop, first + len(decoded)) - start, 0) * sampling_rate / rate)
         if length > file_decoder.MAX_SAMPLES:
             raise too_long(self.name, length)
         if not length:
-            return np.zeros(0, np.float32)
+            return np.zeros(0, np.float32), False
         resampled = soxr.resample(decoded, rate, sampling_rate)
         skip = before * step_out
-        return np.ascontiguousarray(resampled[skip : skip + length], dtype=np.float32)
+        waveform = np.ascontiguousarray(resampled[skip : skip + length], dtype=np.float32)
+        return waveform, _is_constant(decoded[start - first : stop - first])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is mono and its samples lie as its header says: decoding them tells nothing more."""
+        return (
+            self.info.subtype == "PCM_16"
+            and self._plain is not None
+            and self.info.n_channels == 1
+            and self.info.n_samples > 0
+        )
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
-        """Damaged stretches that were met and read as silence, in samples."""
-        return [] if self._file is None else self._file.gaps
+        """Damaged stretches that are known, in samples, ascending; they are read as silence."""
+        return merged([*self._told_gaps, *self._no_numbers, *([] if self._file is None else self._file.gaps)])
 
     def heard(self, start: int, stop: int) -> bool:
         """Whether anything of samples [start, stop), which were read, was there and not damaged."""
-        return start < min(stop, self.info.n_samples) and not any(a <= start and stop <= b for a, b in self.gaps)
+        stop = min(stop, self.info.n_samples)
+        return start < stop and not any(a <= start and stop <= b for a, b in self.gaps)
+
+    def first_heard(self, size: int) -> tuple[int, int]:
+        """Beginning and end, ``size`` samples later at most, of the first stretch that begins undamaged."""
+        start = next((stop for begin, stop in self.gaps if begin == 0), 0)
+        return start, min(start + size, self.info.n_samples)
 
     def close(self) -> None:
         """Close the file."""
@@ -212,15 +247,17 @@ class Recording:
             return self._mono(self._plain.samples(self.content, start, stop))
         blocks = (self._flac and self._flac_blocks(self._flac, start, stop)) or self._decoder().read(start, stop)
         mono = blocks[0] if len(blocks) == 1 else np.concatenate([NOTHING, *blocks])
+        if not self.info.subtype.startswith("PCM"):
+            mono, found = only_numbers(mono, start)
+            is_first, self._no_numbers = not self._no_numbers, merged([*self._no_numbers, *found])
+            if found and is_first:  # all of them, so that every window agrees on what is damaged
+                for at in range(0, self.info.n_samples, file_decoder.BLOCK_SAMPLES):
+                    self._decode(at, at + file_decoder.BLOCK_SAMPLES)
         if len(mono) < stop - start:
             ends = self.info.n_samples if self._file is None else self._file.n_samples
             self.info = replace(self.info, n_samples=min(self.info.n_samples, ends), truncated=True)
-        elif self.gaps:
+        elif self._no_numbers or (self._file is not None and self._file.gaps):
             self.info = replace(self.info, truncated=True)
-        if not self.info.subtype.startswith("PCM") and not (np.abs(mono) < LOUDEST).all():  # no numbers are not less
-            raise AudioError(
-                "unreadable recording", where=self.name, found="samples that are no numbers, or absurd ones"
-            )
         return mono
 
     def _flac_blocks(self, plain: flac.PlainFlac, start: int, stop: int) -> list[Waveform]:
@@ -251,3 +288,7 @@ class Recording:
 def _info_of(plain: Any) -> AudioInfo:
     """Of samples that are where their header says."""
     return AudioInfo(plain.n_samples, plain.sampling_rate, plain.n_channels, plain.subtype, truncated=False)
+
+
+def _is_constant(samples: Waveform) -> bool:
+    return bool(len(samples)) and bool((samples == samples[0]).all())

@@ -44,20 +44,24 @@ class HeardFiles:
             line = reason if name in reason else f"{name}: {reason}"
             print(f"hf-inatsounds {self.command}: {printable(line)}", file=sys.stderr, flush=True)
         for line in notes:
-            note(f"{printable(name)}: {line}", quiet=self.quiet)
+            choice = "; choose one (--channel)" if "cancel each other" in line else ""
+            note(f"{printable(name)}: {line}{choice}", quiet=self.quiet)
 
-    def require_something(self, out: str) -> None:
+    def require_something(self, out: str | None) -> None:
         """Nothing is written, and nothing overwritten, where no file was heard.
+
+        Args:
+            out: the file that is to be written; None for stdout.
 
         Raises:
             InatSoundsError: if that is so; of a single file it has been told why.
         """
         if all(one.status == "failed" for one in self.found.values()):
-            if len(self.found) == 1 and not os.path.exists(out):
+            if len(self.found) == 1 and (out is None or not os.path.exists(out)):
                 raise EndedElsewhere("nothing was heard")
             raise InatSoundsError(
                 "nothing was heard", where=out, found=f"{len(self.found)} files without a sample that can be read",
-                fix="The output is left as it was.",
+                fix=out and "The output is left as it was.",
             )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,17 +69,7 @@ class HeardFiles:
         return {
             "failed": [name for name, one in self.found.items() if one.status == "failed"],
             "partial": [name for name, one in self.found.items() if one.status == "partial"],
-            "files": {
-                name: {
-                    "status": one.status,
-                    "reason": one.reason,
-                    "promised_s": round(one.promised_s, 3),
-                    "heard_s": round(one.heard_s, 3),
-                    "windows": one.windows,
-                    "silent_windows": one.silent_windows,
-                }
-                for name, one in self.found.items()
-            },
+            "files": {name: one.as_dict() for name, one in self.found.items()},
         }
 
     def exit_code(self) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from hf_inatsounds.cli import arguments as given
@@ -80,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         rows = [vars(one) for one in detections()]
         show({"detections": rows, **heard.as_dict()}, "", as_json=True)
     else:
-        for line in LINES[arguments.format](detections(), heard.found):
+        stream = detections()
+        first = list(islice(stream, 1))  # no heading, either, where nothing was heard
+        if not first:
+            heard.require_something(None)
+        for line in LINES[arguments.format](chain(first, stream), heard.found):
             sys.stdout.write(line)
     return heard.exit_code()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from hf_inatsounds.downstream.crosswalk import Crosswalk, match_classes, read_co
 from hf_inatsounds.downstream.embedding import Embedder, load_embedder
 from hf_inatsounds.downstream.embedding_cache import default_cache
 from hf_inatsounds.downstream.fine_tuning import fine_tuning_recipe, is_preset
-from hf_inatsounds.downstream.fold_files import fingerprint_of, fold_file, load_fold, save_fold
+from hf_inatsounds.downstream.fold_files import fold_file, fold_fingerprint, load_fold, save_fold
 from hf_inatsounds.downstream.intervals import bootstrap_interval
 from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.policies import measure_one
@@ -113,6 +114,7 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
         "tasks": tasks,
         "mean": _suite_mean(suite, tasks),
         "left_out": {**suite.left_out, **failed},
+        "heard": list(suite.heard),
         "options": {key: value for key, value in asdict(options).items() if key != "cache"},
         "environment": environment(),
     }
@@ -162,12 +164,14 @@ def _task(
     for number, fold in enumerate(task.folds):
         bar.update(number, f"fold {fold.name}")
         options_key = (options.protocol, options.seeds, options.shots, options.seed)
-        fingerprint = fingerprint_of(task, fold, model_key, recipe_key, options_key, crosswalk)
+        fingerprint = fold_fingerprint(task, fold, model_key, recipe_key, options_key, crosswalk)
         path = fold_file(out, task.name, fold.name)
         result = load_fold(path, fingerprint)
         if result is None:
-            result = RUN[options.protocol](job, fold)
+            # what an interrupted fine-tuning left is gone on with where the fold is still the same
+            result = RUN[options.protocol](replace(job, work=job.work / fingerprint[:16]), fold)
             save_fold(path, result, fingerprint)
+            shutil.rmtree(job.work, ignore_errors=True)
         done.append(result)
     bar.close()
     found = _task_results(task, task.folds, done, crosswalk, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from hf_inatsounds.audio import Recording, Waveform, probe
 from hf_inatsounds.downstream.policies import Policy
 from hf_inatsounds.errors import AudioError, SuiteError
+from hf_inatsounds.identity import file_digest, file_stamp
 
 TOLERANCE_S = 0.1
 """How far an annotation may reach past the recording's end: tables are rounded, and codecs pad."""
@@ -38,7 +39,7 @@ class ParquetCell:
 
     def content(self) -> bytes:
         """The encoded recording."""
-        value = _audio_column(self.path, self.row_group)[self.row]["bytes"]
+        value = _audio_column(self.path, self.row_group, file_stamp(self.path))[self.row]["bytes"]
         if value is None:
             raise SuiteError(
                 "no recording in this row", where=f"{self.path}, row group {self.row_group}, row {self.row}"
@@ -207,12 +208,14 @@ class Suite:
         tasks: its datasets that were found.
         mean_over: names of the tasks whose mean is the suite's number; empty for none.
         left_out: datasets and recordings that could not be used → why.
+        heard: what became of recordings of a folder that are not plainly whole, JSON-ready.
     """
 
     name: str
     tasks: tuple[Task, ...]
     mean_over: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    heard: Sequence[dict[str, Any]] = ()
 
 
 def open_recording(audio: AudioReference) -> Recording:
@@ -230,7 +233,7 @@ def duration_s(audio: AudioReference) -> float:
     """
     if isinstance(audio, ParquetCell):
         return probe({"bytes": audio.content(), "path": str(audio)}).duration_s
-    return _file_duration_s(audio)
+    return _file_duration_s(audio, file_stamp(audio))
 
 
 def checked_end_s(end_s: float, audio: AudioReference, *, where: str) -> float:
@@ -267,21 +270,20 @@ def content_digest(audio: AudioReference) -> str:
     """SHA-256 of the encoded recording."""
     if isinstance(audio, ParquetCell):
         return hashlib.sha256(audio.content()).hexdigest()
-    return _file_digest(audio)
+    return _file_digest(audio, file_stamp(audio))
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_duration_s(path: str) -> float:
+def _file_duration_s(path: str, stamp: tuple[int, int]) -> float:
     return probe(path).duration_s
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_digest(path: str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _file_digest(path: str, stamp: tuple[int, int]) -> str:
+    return file_digest(Path(path))
 
 
 @functools.lru_cache(maxsize=2)
-def _audio_column(path: str, row_group: int) -> Any:
+def _audio_column(path: str, row_group: int, stamp: tuple[int, int]) -> Any:
     """One row group's recordings; two are kept, since clips are read in the file's order."""
     return pq.ParquetFile(path).read_row_group(row_group, columns=["audio"])["audio"].to_pylist()

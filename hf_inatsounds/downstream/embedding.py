@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -13,21 +12,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from hf_inatsounds import __version__
 from hf_inatsounds.audio import Waveform
 from hf_inatsounds.checkpoints import read_encoder
 from hf_inatsounds.devices import choose_device, choose_dtype, dtype_name, precision
 from hf_inatsounds.downstream.random_weights import redrawn, reinitialise
 from hf_inatsounds.errors import CheckpointError
+from hf_inatsounds.fingerprints import fingerprint, tensors_fingerprint
 from hf_inatsounds.frontends import frontend_for
 from hf_inatsounds.hub_checkpoints import checkpoint_folder
 from hf_inatsounds.input_length import minimum_samples
 from hf_inatsounds.loading import read_config
 from hf_inatsounds.models import Classifier, load_classifier, pad_batch
 from hf_inatsounds.windows import WindowSpec, check_heard
-
-VERSION = 3
-"""Raised whenever the same model and clip would give other embeddings than before: cached ones are then not used."""
 
 TOKENS = 16
 """Tokens kept of a window, each the mean of neighbours: enough for an attentive probe, little enough to store."""
@@ -47,7 +43,7 @@ class Embedder:
         window: how a clip is cut into windows.
         sampling_rate: of the waveforms, in Hz.
         classifier: the classifier behind it; None for a model without a classification head.
-        digest: SHA-256 of weights, config and feature extractor.
+        digest: SHA-256 of weights, config, feature extractor and precision.
         parameters: how many weights it has.
         on_gpu: whether it is on one, where windows should share forward passes.
         longest_samples: that the model's input holds; None for any number.
@@ -246,14 +242,13 @@ def _facts(model: Any, extractor: Any, dtype: torch.dtype) -> tuple[str, int, bo
 
 
 def _digest(model: Any, extractor: Any, dtype: torch.dtype) -> str:
-    """SHA-256 of everything that an embedding depends on but the audio and the window."""
-    computed = "" if dtype == torch.float32 else f" {dtype_name(dtype)}"
-    total = hashlib.sha256(f"{VERSION} {__version__} {type(model).__name__}{computed}".encode())
+    """SHA-256 of a model: weights, config, feature extractor, precision."""
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
     values = extractor.to_dict() if hasattr(extractor, "to_dict") else {"extractor": repr(extractor)}
-    for text in (config, {key: value for key, value in values.items() if not key.startswith("_")}):
-        total.update(json.dumps(text, sort_keys=True, default=str).encode())
-    for name, weights in sorted(model.state_dict().items()):
-        total.update(name.encode())
-        total.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+    settings = [config, {key: value for key, value in values.items() if not key.startswith("_")}]
+    return fingerprint({
+        "model": type(model).__name__,
+        "dtype": dtype_name(dtype),
+        "settings": json.dumps(settings, sort_keys=True, default=str),
+        "weights": tensors_fingerprint(model.state_dict()),
+    })  # fmt: skip

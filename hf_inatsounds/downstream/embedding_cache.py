@@ -17,6 +17,7 @@ from hf_inatsounds.audio import Waveform
 from hf_inatsounds.downstream.clips import Clip, Task, content_digest
 from hf_inatsounds.downstream.embedding import Embedder, Kind
 from hf_inatsounds.files import replacing
+from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, versions
 from hf_inatsounds.progress import track
 from hf_inatsounds.windows import WindowSpec
 
@@ -58,7 +59,7 @@ def embed_task(
     Raises:
         AudioError: if a recording cannot be read.
     """
-    folder = cache / f"{embedder.digest[:16]}-{kind}-{embedder.window.size_s:g}-{embedder.window.stride_s:g}"
+    folder = cache / f"{_made_by(embedder)[:16]}-{kind}-{embedder.window.size_s:g}-{embedder.window.stride_s:g}"
     clips = [task.clips[i] for i in indices]
     bar = track(clips, f"{task.name}: {kind}", total=len(clips), quiet=quiet)
     keys = [clip_key(clip) for clip in bar]
@@ -78,10 +79,18 @@ def embed_task(
     return [found[key] for key in keys]
 
 
+def _made_by(embedder: Embedder) -> str:
+    """SHA-256 of what an embedding depends on besides the clip and the window: model, code, libraries."""
+    return fingerprint({
+        "model": embedder.digest, "code": code_fingerprint("hf_inatsounds.downstream.embedding_cache"),
+        "libraries": versions("torch", "transformers", "numpy", "soundfile", "soxr"),
+    })  # fmt: skip
+
+
 def clip_key(clip: Clip) -> str:
     """A clip's name in the cache: its recording's content, and its span to the microsecond.
 
-    Source: the model, window and code version are in the folder's name.
+    Model, window and code are in the folder's name.
     """
     span = f"{clip.start_s:.6f} {clip.end_s:.6f} {content_digest(clip.audio)}"
     return hashlib.sha256(span.encode()).hexdigest()

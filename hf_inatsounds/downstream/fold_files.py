@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict
@@ -16,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from hf_inatsounds.downstream.clips import ParquetCell, Task
 from hf_inatsounds.downstream.protocols import FoldResult
 from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, versions
+from hf_inatsounds.identity import file_stamp
 
 
 def fold_file(folder: Path, task: str, fold: str) -> Path:
@@ -46,14 +47,17 @@ def load_fold(path: Path, fingerprint: str) -> FoldResult | None:
         return None  # none yet, or one of an earlier version: it is made again
 
 
-def fingerprint_of(task: Task, fold: Any, *what: Any) -> str:
-    """SHA-256 of all that a fold's result depends on: clips, labels, files' sizes and times, model, options."""
-    total = hashlib.sha256(repr((task.name, task.classes, task.policy, fold, what)).encode())
-    states: dict[str, tuple[int, int]] = {}
+def fold_fingerprint(task: Task, fold: Any, *what: Any) -> str:
+    """SHA-256 of all that a fold's result depends on: clips, labels, recordings, model, options, code, libraries."""
+    stamps: dict[str, list[int]] = {}
     for clip in task.clips:
         path = clip.audio.path if isinstance(clip.audio, ParquetCell) else clip.audio
-        if path not in states:
-            stat = Path(path).stat()
-            states[path] = (stat.st_size, stat.st_mtime_ns)
-        total.update(repr((clip, states[path])).encode())
-    return total.hexdigest()
+        if path not in stamps:
+            stamps[path] = list(file_stamp(path))
+    return fingerprint({
+        "code": code_fingerprint("hf_inatsounds.downstream.protocols"),
+        "libraries": versions("torch", "transformers", "numpy", "scipy", "scikit-learn", "soundfile", "soxr"),
+        "asked": repr((task.name, task.classes, task.policy, fold, what)),
+        "clips": [repr(clip) for clip in task.clips],
+        "recordings": stamps,
+    })  # fmt: skip

@@ -105,9 +105,18 @@ def _loss(classifier: Classifier, task: Task, rows: Array, seed: list[int]) -> t
 
 
 def crop(clip: Clip, classifier: Classifier, generator: np.random.Generator) -> Waveform:
-    """A random window of a clip, the whole of a shorter one; only that is decoded."""
+    """A random window of a clip, the whole of a shorter one; only that is decoded, unless nothing of it was heard.
+
+    Raises:
+        AudioError: if nothing of the clip can be heard.
+    """
     with clip.open() as recording:
         rate = recording.info.sampling_rate
-        length = round((clip.end_s - clip.start_s) * rate)
-        start, stop = random_crop(length, classifier.window.size_samples(rate), generator)
-        return recording.read(clip.start_s + start / rate, (stop - start) / rate, classifier.sampling_rate)
+        length, size = round((clip.end_s - clip.start_s) * rate), classifier.window.size_samples(rate)
+        start, stop = (round(clip.start_s * rate) + place for place in random_crop(length, size, generator))
+        waveform = recording.read_samples(start, min(stop, recording.info.n_samples), classifier.sampling_rate)
+        if len(waveform) and recording.heard(start, stop):
+            return waveform
+        whole, whole_rate = clip.waveform(recording, classifier.sampling_rate), classifier.sampling_rate
+        sounds = int(np.flatnonzero(whole)[0]) if whole.any() else 0  # a gap is silent
+        return whole[sounds : sounds + classifier.window.size_samples(whole_rate)]

@@ -18,6 +18,9 @@ def benchmark_text(results: dict[str, Any]) -> str:
         missing = f"; missing: {', '.join(mean['missing'])}" if mean["missing"] else ""
         lines += ["", f"mean over {', '.join(mean['over'])}{missing}", *_metric_lines(mean["metrics"])]
         lines += _published_lines(mean["published"]) if not mean["missing"] else []
+    lines += [
+        f"{one['file']}: {'; '.join(one['notes'])}" for one in results.get("heard", ()) if one["status"] != "failed"
+    ]
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_inatsounds import __version__
 from hf_inatsounds.devices import device_count, dtype_name
 from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.split import SplitInfo
+from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, tensors_fingerprint, versions
 from hf_inatsounds.launched import Launched
 from hf_inatsounds.launching import beside
 from hf_inatsounds.models import Classifier, load_classifier
@@ -26,22 +25,34 @@ from hf_inatsounds.windows import WindowSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+MADE_BY = ("hf_inatsounds.scoring.folder", "hf_inatsounds.evaluation.classes", "hf_inatsounds.builder")
+"""Modules that make scores of recordings; what they import counts too."""
+
+COMPUTED_BY = ("torch", "torchaudio", "transformers", "numpy", "soundfile", "soxr", "numba")
+
+
 def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes: Array) -> dict[str, Any]:
-    """What scores depend on: blocks that a kill left, or whole scores, are used where it is the same."""
+    """What scores depend on: blocks that a kill left, or whole scores, are used where it is the same.
+
+    Returns:
+        Facts by the names under which a message tells that they have changed, in JSON's types.
+    """
     config = {key: value for key, value in classifier.model.config.to_dict().items() if not key.startswith("_")}
-    settings = json.dumps(config, sort_keys=True, default=str) + repr(classifier.feature_extractor)
-    weights = hashlib.sha256()
-    for name, tensor in sorted(classifier.model.state_dict().items()):
-        weights.update(name.encode())
-        weights.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
+    settings = {
+        "config": json.dumps(config, sort_keys=True, default=str),
+        "feature_extractor": repr(classifier.feature_extractor),
+        "objective": classifier.objective.name,
+    }
     return {
-        "version": __version__,
-        "settings": hashlib.sha256(settings.encode()).hexdigest(),
-        "weights": weights.hexdigest(),
+        "code": code_fingerprint(*MADE_BY),
+        "libraries": versions(*COMPUTED_BY),
+        "settings": fingerprint(settings),
+        "weights": tensors_fingerprint(classifier.model.state_dict()),
         "dtype": dtype_name(classifier.dtype),
-        "source": [info.source, info.index, info.name, info.split, info.revision],
+        "source": [info.source, info.index, info.name, info.split, info.state],
+        "annotations": info.annotations,
         "window": [window.size_s, window.stride_s, window.alignment],
-        "classes": hashlib.sha256(np.ascontiguousarray(classes, np.int64).data).hexdigest(),
+        "classes": fingerprint({"classes": classes.tolist()}),
     }
 
 

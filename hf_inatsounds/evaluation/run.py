@@ -141,8 +141,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a split, write scores and ``results.json``, return the results. What a kill left is gone on with.
 
-    Scores that ``out`` holds of the same weights, settings, split, window and classes are taken as they are: another
-    prior or other intervals need no second scoring.
+    Scores that ``out`` holds are taken as they are where all that they depend on is the same (:func:`plan_of`), so that
+    another prior or other intervals need no second scoring. Otherwise a line says what has changed.
 
     Args:
         classifier: what is evaluated.
@@ -179,15 +179,15 @@ def evaluate(
         "checkpoint_sha256": digest, **computed,
     }  # fmt: skip
     plan = {**plan_of(classifier, info, window, classes), "checkpoint_sha256": digest}
-    made = None if rescore else finished(out, plan)
+    made, changed = (None, []) if rescore else finished(out, plan)
     measures = launched is None or launched.is_main_process
     if made is not None:
         defects, computed = made["defects"], {key: made.get(key, value) for key, value in computed.items()}
         note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
-        if measures:
-            blocks.prepare()
+        if measures and (changed := blocks.prepare() or changed):
+            note(f"{out} is of another {', '.join(changed)}: scored again", quiet=quiet)
         if launched is not None:
             score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
         elif processes > 1:
@@ -197,6 +197,7 @@ def evaluate(
             rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
             blocks.score(classifier, rows, window, classes, batch_size=batch_size)
         if measures:
+            info.check_state()
             info.label_space.save(out)  # so that metrics need neither model nor source
             defects = blocks.join(out, facts).report()
     if not measures:

@@ -62,15 +62,20 @@ def image_extractor(values: Values, window: WindowSpec) -> SpectrogramImageExtra
     return SpectrogramImageExtractor.of({"n_frames": image_frames(window, rate), **values}, where="feature_extractor")
 
 
+def check_ast_length(config: Any, max_length: int) -> None:
+    """Raise RecipeError for an AST's input of ``max_length`` frames that is shorter than a patch."""
+    if max_length < config.patch_size:
+        raise RecipeError(
+            f"window_s and feature_extractor.max_length must give at least {config.patch_size} frames, one patch, "
+            f"got {max_length}"
+        )
+
+
 def _fit_ast(values: Values, overrides: Values, window: WindowSpec) -> tuple[Values, Any]:
     frames = overrides.get("max_length", ast_frames(window, overrides.get("sampling_rate", 16_000)))
     config = transformers.ASTConfig(**{"max_length": frames, **values})
     bins, length = config.num_mel_bins, config.max_length
-    if length < config.patch_size:
-        raise RecipeError(
-            f"window_s and feature_extractor.max_length must give at least {config.patch_size} frames, one patch, "
-            f"got {length}"
-        )
+    check_ast_length(config, length)
     extractor = transformers.ASTFeatureExtractor(**{"num_mel_bins": bins, "max_length": length, **overrides})
     return {**values, "max_length": length}, extractor
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import soundfile as sf
 
 from hf_inatsounds.annotations import Annotations, read_annotations
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.source_state import audio_state
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
+from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, versions
 from hf_inatsounds.labels import FILE_NAME
 from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import count_reasons, render_dataset_card
@@ -27,14 +28,15 @@ from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe,
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
 from hf_inatsounds.publishing.spool import Spool
-from hf_inatsounds.schema import STEMS, features
+from hf_inatsounds.schema import features
 
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 WORK_FOLDER = ".publishing"
+FACTS_FILE = "facts.json"
 
-FORMAT = 2
-"""Of the shards; raised when the same source and settings give other bytes. 2: what cannot be decoded is left out."""
+MADE_BY = ("hf_inatsounds.publishing.plan", "hf_inatsounds.publishing.shards", "hf_inatsounds.publishing.recordings_in")
+"""Modules that decide on the shards' bytes; what they import counts too."""
 
 
 class MirrorBuilder:
@@ -70,6 +72,7 @@ class MirrorBuilder:
         quiet: bool = False,
     ) -> None:
         self.source, self.folder, self.index, self.place = Source.parse(source), Path(folder), index, place
+        self._recordings = audio_state(self.source, settings.splits) if audio else {}
         self.part, self.workers, self.quiet = part or Part(), workers, quiet
         self.annotations: dict[str, Annotations] = {
             split: read_annotations(self.source, split) for split in settings.splits
@@ -108,6 +111,7 @@ class MirrorBuilder:
         if self.part.rank:
             return None
         records = await_records(self.plan, self.part, self._record, self.work, elsewhere)
+        self._check_source()
         manifest = self._complete(records)
         shutil.rmtree(self.folder / WORK_FOLDER, ignore_errors=True)
         return manifest
@@ -118,6 +122,7 @@ class MirrorBuilder:
             return
         for name in ("spool", "shards", "records"):
             (self.work / name).mkdir(parents=True, exist_ok=True)
+        write_json(self.work / FACTS_FILE, {"facts": dict(self.plan.facts)})
         spool_of = {shard.path: Spool(self.work / "spool" / f"{Path(shard.path).stem}.spool") for shard in todo}
         table = self.annotations[split].table
         wanted = {
@@ -181,6 +186,7 @@ class MirrorBuilder:
         files.append(file_record(self.folder / CARD_FILE, CARD_FILE))
         manifest = {
             "fingerprint": self.plan.fingerprint,
+            "facts": dict(self.plan.facts),
             "title": self.annotations[self.plan.settings.splits[0]].title,
             "settings": describe(self.plan.settings),
             "recordings": sum(record["rows"] for record in records),
@@ -192,11 +198,25 @@ class MirrorBuilder:
         write_json(self.folder / MANIFEST_FILE, manifest)
         return manifest
 
-    def _state(self) -> str:
+    def _state(self) -> dict[str, Any]:
         """What the bytes depend on besides settings and annotations."""
-        archives = [Path(self.source.root, f"{STEMS[split]}.tar.gz") for split in self.annotations]
-        sizes = [path.stat().st_size for path in archives if not self.source.is_remote and path.exists()]
-        return f"{FORMAT} {pa.__version__} {sf.__libsndfile_version__} {sizes} {self.schema.metadata!r}"
+        return {
+            "recordings": self._recordings,
+            "code": code_fingerprint(*MADE_BY),
+            "libraries": {**versions("pyarrow"), "libsndfile": sf.__libsndfile_version__},
+            "features": repr(self.schema.metadata),
+        }
+
+    def _check_source(self) -> None:
+        """Refuse to complete a mirror whose shards may be of two states of the source."""
+        if not self._recordings:
+            return
+        if changed := changed_facts(self._recordings, audio_state(self.source, self.plan.settings.splits)):
+            raise PublishError(
+                "the source was changed while it was published", where=self.source.root,
+                found=f"another {', '.join(changed)}", expected="one state of it from beginning to end",
+                fix=f"Delete {self.folder} and run it again when nothing writes to the source.",
+            )  # fmt: skip
 
     def _check_folder(self) -> None:
         """Refuse a folder with another mirror in it: its shards would mix with ours."""
@@ -204,15 +224,16 @@ class MirrorBuilder:
             f"annotations/{split}.parquet" for split in self.annotations
         }
         there = {str(path.relative_to(self.folder)) for path in self.folder.glob("[ad]*/*.parquet")}
-        manifest = _read_json(self.folder / MANIFEST_FILE)
-        other = manifest is not None and manifest.get("fingerprint") != self.plan.fingerprint
-        begun = [path.name for path in (self.folder / WORK_FOLDER).glob("*") if path != self.work]
-        if other or begun or there - planned:
-            unlike = f"{MANIFEST_FILE if other else WORK_FOLDER} of other settings or sources"
+        begun = [path for path in (self.folder / WORK_FOLDER).glob("*") if path != self.work]
+        records = (_read_json(path) for path in (self.folder / MANIFEST_FILE, *(path / FACTS_FILE for path in begun)))
+        unlike = [record for record in records if record and record.get("facts") != self.plan.facts]
+        if unlike or begun or there - planned:
+            changed = ", ".join(changed_facts(unlike[0].get("facts") or {}, self.plan.facts)) if unlike else "settings"
             raise PublishError(
-                "the folder holds another mirror", where=self.folder, found=min(there - planned, default=unlike),
-                expected="an empty folder, or a mirror of the same source, settings and library versions",
-                fix="Choose another folder, or delete this one.",
+                "the folder holds another mirror", where=self.folder,
+                found=f"one of other {changed}" + (f", {min(there - planned)}" if there - planned else ""),
+                expected="an empty folder, or a mirror of what is published now; what was withdrawn or replaced since "
+                "would stay in its shards", fix="Choose another folder, or delete this one.",
             )  # fmt: skip
 
 
@@ -221,4 +242,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and ("files" in found or "sha256" in found) else None
+    return found if isinstance(found, dict) and found.keys() & {"files", "sha256", "facts"} else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from hf_inatsounds.annotations import Annotations
 from hf_inatsounds.errors import PublishError
+from hf_inatsounds.fingerprints import fingerprint, table_fingerprint
 from hf_inatsounds.schema import SAMPLING_RATE_HZ, SPLITS
 
 AUDIO_FORMATS = ("flac", "wav")
@@ -82,17 +82,26 @@ class Plan:
         settings: what was asked for.
         shards: ordered by split, then number.
         data_files: configuration → split → glob; "all" or what stands for it comes first.
-        fingerprint: tells apart two mirrors whose bytes differ.
+        facts: what the bytes depend on, each as a digest under the name by which a message tells that it has changed.
     """
 
     settings: MirrorSettings
     shards: tuple[Shard, ...]
     data_files: Mapping[str, Mapping[str, str]]
-    fingerprint: str
+    facts: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells apart two mirrors whose bytes differ, 32 hexadecimal digits."""
+        return fingerprint(self.facts)[:32]
 
 
 def make_plan(
-    annotations: Mapping[str, Annotations], settings: MirrorSettings, *, audio: bool = True, state: str = ""
+    annotations: Mapping[str, Annotations],
+    settings: MirrorSettings,
+    *,
+    audio: bool = True,
+    state: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Divide the splits' recordings into shards.
 
@@ -100,7 +109,7 @@ def make_plan(
         annotations: split → its annotations.
         settings: what is asked for.
         audio: whether there are shards at all.
-        state: what else the bytes depend on: versions of libraries, the archives' sizes.
+        state: what else the bytes depend on: the recordings, the code, versions of libraries.
 
     Raises:
         SourceError: if a configuration's name is unknown.
@@ -109,12 +118,14 @@ def make_plan(
     for split in settings.splits:
         rows = _selected(annotations[split], settings.configs) if audio else []
         shards += _split_shards(annotations[split].table, split, rows, settings)
-    facts = [asdict(settings), audio, state]
-    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16)
-    for split in settings.splits:
-        for column in ("recording_id", "label", "file_name"):
-            digest.update(json.dumps(annotations[split].table[column].to_pylist()).encode())
-    return Plan(settings, tuple(shards), _data_files(annotations, settings, shards), digest.hexdigest())
+    facts = {
+        "settings": [asdict(settings), audio],
+        "annotations": {split: table_fingerprint(annotations[split].table) for split in settings.splits},
+        "classes": [asdict(taxon) for taxon in annotations[settings.splits[0]].label_space.taxa],
+        **(state or {}),
+    }
+    digests = {name: fingerprint({name: value}) for name, value in facts.items()}
+    return Plan(settings, tuple(shards), _data_files(annotations, settings, shards), digests)
 
 
 def shuffled(recording_ids: list[int], *, seed: int, split: str) -> list[int]:

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from hf_inatsounds.defects import DefectLog, Inspection
 from hf_inatsounds.digests import write_digests
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
+from hf_inatsounds.fingerprints import changed_facts
+from hf_inatsounds.hearing import Hearing
+from hf_inatsounds.identity import read_record
 from hf_inatsounds.models import Classifier
 from hf_inatsounds.scoring.matrices import ROWS, as_matrix
 from hf_inatsounds.scoring.recordings import BLOCK, score_block
@@ -59,15 +62,18 @@ class Blocks:
     plan: dict[str, Any]
     size: int = BLOCK
 
-    def prepare(self) -> None:
-        """Keep the finished blocks of this very plan, nothing else."""
-        try:
-            same = json.loads((self.folder / PLAN_FILE).read_text(encoding="utf-8")) == self._plan()
-        except (OSError, ValueError):
-            same = False
-        if not same:
+    def prepare(self) -> list[str]:
+        """Keep the finished blocks of this very plan, nothing else.
+
+        Returns:
+            Facts of the plan that have changed since what was there was scored; nothing where nothing was there.
+        """
+        before = read_record(self.folder / PLAN_FILE)
+        changed = changed_facts(before, self._plan())
+        if changed:
             shutil.rmtree(self.folder, ignore_errors=True)
             write_json(self.folder / PLAN_FILE, self._plan())
+        return changed if before else []
 
     def _plan(self) -> dict[str, Any]:
         return {**self.plan, "block": self.size}
@@ -142,13 +148,22 @@ class Blocks:
             return reader.read_all()
 
 
-def finished(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest of whole scores that were made by this very plan; None where there are none."""
+def finished(out: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The manifest of whole scores that were made by this very plan, or why those that are there are of no use.
+
+    Args:
+        out: folder of scores.
+        plan: what they must depend on, in JSON's types.
+
+    Returns:
+        The manifest; None where there are no such scores. Facts of the plan that have changed since.
+    """
     try:
         manifest = check_manifest(out)
-        return manifest if manifest["plan"] == plan and manifest["defects"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # none yet, damaged, or of an earlier version: made again
+        changed = changed_facts(manifest["plan"], plan)
+        return (manifest if manifest["defects"] and not changed else None), changed
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, []  # none yet, damaged, or of an earlier version: made again
 
 
 def score_to_folder(
@@ -217,10 +232,15 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _as_json(log: DefectLog) -> str:
-    return json.dumps([[one.recording_id, one.file_name, one.digest and one.digest.hex(), one.kinds, one.duration_s]
-                       for one in log.seen.values()])  # fmt: skip
+    return json.dumps([{**asdict(one), "digest": one.digest and one.digest.hex()} for one in log.seen.values()])
 
 
 def _from_json(text: str) -> list[Inspection]:
-    return [Inspection(i, name, digest and bytes.fromhex(digest), tuple(kinds), duration_s)
-            for i, name, digest, kinds, duration_s in json.loads(text)]  # fmt: skip
+    found = []
+    for one in json.loads(text):
+        if (hearing := one.pop("hearing")) is not None:
+            hearing["gaps_s"] = tuple((start, stop) for start, stop in hearing["gaps_s"])
+            hearing = Hearing(**hearing)
+        digest = one["digest"] and bytes.fromhex(one["digest"])
+        found.append(Inspection(**{**one, "digest": digest, "kinds": tuple(one["kinds"]), "hearing": hearing}))
+    return found

@@ -102,12 +102,13 @@ def score_block(
     log, pool, kept = DefectLog(), FilePool(len(rows), len(classes)), _Windows()
     for i, row in enumerate(rows):
         audio = embedded(row["audio"])
-        log.add([inspect_recording(row["recording_id"], row["file_name"], audio)])
-        for waveform, start_s, end_s in read_windows(audio, window, classifier.sampling_rate):
+        hearing = Hearing()
+        for waveform, start_s, end_s in read_windows(audio, window, classifier.sampling_rate, hearing):
             kept.waveforms.append(waveform)
             kept.owners.append((i, start_s, end_s))
             if len(kept.waveforms) == batch_size:
                 _flush(classifier, pool, kept, rows, columns, classes)
+        log.add([inspect_recording(row["recording_id"], row["file_name"], audio, hearing=hearing)])
     if kept.waveforms:
         _flush(classifier, pool, kept, rows, columns, classes)
     scores = FileScores(
@@ -124,9 +125,11 @@ def score_block(
     return scores, log
 
 
-def read_windows(audio: Any, window: WindowSpec, sampling_rate: int) -> Iterator[tuple[Waveform, float, float]]:
+def read_windows(
+    audio: Any, window: WindowSpec, sampling_rate: int, hearing: Hearing | None = None
+) -> Iterator[tuple[Waveform, float, float]]:
     """Each window of a recording with its beginning and end in seconds; an unreadable one gives one of silence."""
-    hearing = Hearing()
+    hearing = Hearing() if hearing is None else hearing
     for waveform, start_s, end_s, _ in heard_windows(audio, window, sampling_rate, hearing):
         yield waveform, start_s, end_s
     if not hearing.windows:

@@ -10,8 +10,9 @@ import torch
 
 from hf_inatsounds.audio import Recording, Waveform
 from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.defects import Inspection, content_of, digest_of, kinds_of
+from hf_inatsounds.defects import Inspection, content_of, digest_of, kinds_of, with_hearing
 from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.hearing import Hearing, known_of
 from hf_inatsounds.models import pad_batch
 from hf_inatsounds.windows import random_crop
 
@@ -104,7 +105,7 @@ class CropCollator:
         first = row.get("repetition", 0) * self.crops_per_recording
         generators = [np.random.default_rng([*origin, first + i]) for i in range(self.crops_per_recording)]
         keys = [int(generator.integers(1 << 62)) for generator in generators]
-        found = _Found([NOTHING] * len(keys), ("unreadable",))
+        nothing = [NOTHING] * len(keys)
         audio, digest = row["audio"], None
         try:
             if row.get("digest", True):
@@ -112,12 +113,12 @@ class CropCollator:
                 audio, digest = {"bytes": content, "path": audio.get("path")}, digest_of(content)
             with Recording(audio) as recording:
                 found = self._read(recording, generators)
-        except EmptyAudioError:
-            found = _Found(found.waveforms, ("empty",))
-        except AudioError:
-            pass  # counted by what is found: unreadable
+        except AudioError as error:
+            kind = "empty" if isinstance(error, EmptyAudioError) else "unreadable"
+            found = _Found(nothing, (kind,), None, Hearing("failed", str(error)))
         crops = [Crop(waveform, key) for waveform, key in zip(found.waveforms, keys, strict=True)]
-        return crops, Inspection(row["recording_id"], row["file_name"], digest, found.kinds, found.duration_s)
+        seen = Inspection(row["recording_id"], row["file_name"], digest, found.kinds, found.duration_s)
+        return crops, with_hearing(seen, found.hearing)
 
     def _read(self, recording: Recording, generators: list[np.random.Generator]) -> _Found:
         """The crops of an open recording.
@@ -125,25 +126,13 @@ class CropCollator:
         Raises:
             AudioError: if nothing of it can be decoded.
         """
-        waveforms = []
-        kinds: tuple[str, ...] = ()
-        for generator in generators:
-            try:
-                waveforms.append(self._crop(recording, generator))
-            except AudioError:
-                waveforms.append(self._beginning(recording.audio, generator))
-                kinds = ("truncated",)
-        kinds = tuple(dict.fromkeys((*kinds_of(recording.info), *kinds)))
-        return _Found(waveforms, kinds, recording.info.duration_s)
+        made = [self._crop(recording, generator) for generator in generators]
+        hearing = known_of(recording, windows=len(made), silent_windows=sum(is_silent for _, is_silent in made))
+        info = recording.info
+        return _Found([waveform for waveform, _ in made], tuple(kinds_of(info)), info.duration_s, hearing)
 
-    def _beginning(self, audio: Any, generator: np.random.Generator) -> Waveform:
-        """The first seconds of a recording that is damaged further on, opened anew: FLAC's decoder does not recover."""
-        size_out = max(round(self.size_s * self.sampling_rate), 1)
-        with Recording(audio) as recording:
-            crop = recording.read(0.0, self.size_s, self.sampling_rate)[:size_out]
-        return self.augmentation(crop, size_out, self.sampling_rate, generator) if len(crop) else crop
-
-    def _crop(self, recording: Recording, generator: np.random.Generator) -> Waveform:
+    def _crop(self, recording: Recording, generator: np.random.Generator) -> tuple[Waveform, bool]:
+        """A crop, empty where nothing is heard, and whether it is digital silence."""
         n_samples = recording.info.n_samples
         size = max(round(self.size_s * recording.info.sampling_rate), 1)
         size_out = max(round(self.size_s * self.sampling_rate), 1)
@@ -151,10 +140,13 @@ class CropCollator:
         if self.crop_choice == "energy" and n_samples > size:
             others = [random_crop(n_samples, size, generator) for _ in range(CANDIDATES - 1)]
             start, stop = loudest(recording, [(start, stop), *others])
-        crop = recording.read_samples(start, stop, self.sampling_rate)[:size_out]
-        if n_samples and not (len(crop) and recording.heard(start, stop)):  # its beginning is what is surely there
-            crop = recording.read_samples(0, min(size, n_samples), self.sampling_rate)[:size_out]
-        return self.augmentation(crop, size_out, self.sampling_rate, generator) if len(crop) else crop
+        crop, is_silent = recording.read_marked(start, stop, self.sampling_rate)
+        if not (len(crop) and recording.heard(start, stop)):
+            start, stop = recording.first_heard(size)
+            crop, is_silent = recording.read_marked(start, stop, self.sampling_rate)
+        if not (len(crop) and recording.heard(start, stop)):
+            return NOTHING, False
+        return self.augmentation(crop[:size_out], size_out, self.sampling_rate, generator), is_silent
 
 
 @dataclass(frozen=True)
@@ -163,7 +155,8 @@ class _Found:
 
     waveforms: list[Waveform]
     kinds: tuple[str, ...]
-    duration_s: float | None = None
+    duration_s: float | None
+    hearing: Hearing
 
 
 def loudest(recording: Recording, spans: list[tuple[int, int]]) -> tuple[int, int]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
-import json
 import os
 import shutil
 from pathlib import Path
@@ -18,8 +16,10 @@ from hf_inatsounds.devices import choose_device, device_name
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, SplitInfo, environment
 from hf_inatsounds.files import defined, write_json, write_text
+from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, fingerprint
 from hf_inatsounds.identity import checkpoint_digest, file_digest, read_record, weight_files
 from hf_inatsounds.models import Classifier
+from hf_inatsounds.progress import note
 from hf_inatsounds.reports import training_report
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
 from hf_inatsounds.training.arguments import Recipe, make_recipe, recipe_yaml
@@ -40,16 +40,32 @@ checkpoint depend on them. The last two may share out a step's recordings in ano
 
 
 def write_start(recipe: Recipe, splits: list[SplitInfo], n_processes: int, *, run: str) -> None:
-    """What is known before the first step, so that a killed run is documented too; first of all whose folder it is."""
+    """What is known before the first step, so that a killed run is documented too; first of all whose folder it is.
+
+    A run that goes on with other files or other code than before says so, and its record keeps what it had before.
+    """
     out = Path(recipe.out)
-    write_json(out / ORIGIN_FILE, {"run": run, **origin(recipe, splits, n_processes)})
+    made = {"run": run, **origin(recipe, splits, n_processes)}
+    before = read_record(out / ORIGIN_FILE)
+    earlier = before.pop("earlier", []) if before.get("run") == run else []
+    if before.get("run") == run and (changed := _changed(before, made)):
+        earlier = [*earlier, before]
+        note(f"{out} goes on with another {', '.join(changed)} than before: {ORIGIN_FILE} names both")
+    write_json(out / ORIGIN_FILE, {**made, "earlier": earlier})
     write_text(out / RECIPE_FILE, recipe_yaml(recipe))
 
 
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What a resumed run has other than before, of what its steps depend on."""
+    then, today = ({"code": one.get("code"), **one.get("dataset", {}).get("splits", {})} for one in (before, now))
+    return [name if name == "code" else f"{name} split" for name in changed_facts(then, today)]
+
+
 def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[str, Any]:
-    """Where a run's numbers come from: versions, device, and which recordings."""
+    """Where a run's numbers come from: code, versions, device, and which recordings in which state."""
     device = device_name(choose_device(recipe.device))
     return {
+        "code": code_fingerprint("hf_inatsounds.training.run"),
         "environment": {**environment(), "device": device, "processes": n_processes},
         "dataset": {
             "source": recipe.source,
@@ -61,8 +77,8 @@ def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[st
 
 
 def _revision(recipe: Recipe, info: SplitInfo) -> dict[str, Any]:
-    """A split's annotations, as SHA-256 of ids, labels and file names, and its files as far as they are known."""
-    found = _revision_of_annotations(info)
+    """A split's annotations, as SHA-256 of ids, labels and file names and of all there is, and its files' state."""
+    found = {**_fixed_facts(info), "all_annotations_sha256": info.annotations, "files": info.state}
     names = (f"{STEMS[info.split]}.tar.gz", f"{STEMS[info.split]}.json.tar.gz")
     if recipe.source == "official":
         found["md5"] = {one.name: one.md5 for one in OFFICIAL_FILES if one.name in names}
@@ -74,8 +90,9 @@ def _revision(recipe: Recipe, info: SplitInfo) -> dict[str, Any]:
     return found
 
 
-def _revision_of_annotations(info: SplitInfo) -> dict[str, Any]:
-    classes = hashlib.sha256(json.dumps(info.label_space.species).encode()).hexdigest()
+def _fixed_facts(info: SplitInfo) -> dict[str, Any]:
+    """What a resumed run must find as it was, wherever its source is now."""
+    classes = fingerprint({"classes": info.label_space.species})
     return {"recordings": len(info.labels), "annotations_sha256": info.revision, "classes_sha256": classes}
 
 
@@ -111,15 +128,16 @@ def check_same_data(out: Path, splits: list[SplitInfo]) -> None:
     """
     before = read_record(out / ORIGIN_FILE).get("dataset", {}).get("splits", {})
     for info in splits:
-        old, new = before.get(info.split, {}), _revision_of_annotations(info)
-        for key, what in (("classes_sha256", "classes"), ("annotations_sha256", "recordings")):
-            if old.get(key) != new[key]:
-                raise RecipeError(
-                    f"the {info.split} split has other {what} than the run began with", where=info.source,
-                    found=f"{len(info.labels):,} recordings of {len(info.label_space):,} classes",
-                    expected=f"the source as {ORIGIN_FILE} describes it",
-                    fix="Resume with the source as it was, or begin another run with --out.",
-                )  # fmt: skip
+        now = _fixed_facts(info)
+        old = {name: before.get(info.split, {}).get(name) for name in now}
+        if changed := changed_facts(old, now):
+            what = "classes" if "classes_sha256" in changed else "recordings"
+            raise RecipeError(
+                f"the {info.split} split has other {what} than the run began with", where=info.source,
+                found=f"{len(info.labels):,} recordings of {len(info.label_space):,} classes",
+                expected=f"the source as {ORIGIN_FILE} describes it",
+                fix="Resume with the source as it was, or begin another run with --out.",
+            )  # fmt: skip
 
 
 def check_trackers(recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from hf_inatsounds.defects import DefectLog, inspect_recording
 from hf_inatsounds.errors import printable
+from hf_inatsounds.hearing import hear
 
 MOST_NAMES = 20
 """Names that a list of files holds; the count is of all."""
@@ -76,7 +77,7 @@ class Findings:
         """Look at a recording that was wanted."""
         self.met.add(name)
         recording_id, annotated_s = (self.annotated or {})[name]
-        found = inspect_recording(recording_id, name, {"bytes": content, "path": name}, decode=True)
+        found = inspect_recording(recording_id, name, {"bytes": content, "path": name}, hearing=hear(content))
         self.log.add([found])
         if not found.duration_s:
             return
@@ -94,7 +95,8 @@ class Findings:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; ``digests`` lists id, file and digest of every recording that is not empty."""
-        defects = self.log.report()["defects"]
+        report = self.log.report()
+        defects = report["defects"]
         if self.wrong_length:
             defects["wrong-length"] = sorted(self.wrong_length, key=lambda row: cast(int, row["recording_id"]))
         missing = _Names()
@@ -111,6 +113,7 @@ class Findings:
             "strays": self.strays.as_dict(),
             "repeated": self.repeated.as_dict(),
             "defects": defects,
+            "heard": report["heard"],
             "digests": [[one.recording_id, one.file_name, one.digest.hex()] for one in usable if one.digest],
         }
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from hf_inatsounds.annotations import annotation_file
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.ranges import open_ranges
+from hf_inatsounds.archives.source_state import annotation_state, audio_state
+from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import write_text
+from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, versions
 from hf_inatsounds.schema import STEMS
 from hf_inatsounds.verification.split import check_split
-
-FORMAT = 1
-"""Of the cache; another format's entries are made anew."""
 
 
 class Job:
@@ -26,12 +27,12 @@ class Job:
 
     def n_bytes(self) -> int:
         """Size of the audio archive, 0 where it is unknown."""
-        return _size_and_time(Source(self.root), f"{STEMS[self.split]}.tar.gz")[0] or 0
+        return _n_bytes(Source(self.root), f"{STEMS[self.split]}.tar.gz")
 
     def run(self, on_bytes: Callable[[int], None]) -> dict[str, Any]:
-        """What the cache has, or a pass."""
-        source, key = Source(self.root), self._key()
-        path = self._path()
+        """What the cache has of these very files, read by this very code, or a pass."""
+        source, path = Source(self.root), self._path()
+        key = None if path is None else self._key()
         if path is not None and key is not None and path.exists():
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))
@@ -41,18 +42,21 @@ class Job:
             except (ValueError, KeyError, TypeError):
                 pass  # not ours, or half of it: made anew
         check = check_split(source, self.split, window_s=self.window_s, on_bytes=on_bytes)
-        if path is not None and key is not None and check["archive"]["damage"] is None:
+        if path is not None and key is not None and check["archive"]["damage"] is None and key == self._key():
             write_text(path, json.dumps({"key": key, "check": check}))
         return {**check, "from_cache": False}
 
-    def _key(self) -> list[Any] | None:
-        """What a kept result depends on; None where a size or time is unknown, or nothing is packed."""
+    def _key(self) -> str | None:
+        """What a kept result depends on; None where nothing is packed: a tree is read again."""
         source = Source(self.root)
-        names = [f"{STEMS[self.split]}.tar.gz", annotation_file(source, self.split)]
-        states = [_size_and_time(source, name) for name in names if name and source.exists(name)]
-        if len(states) != len(names) or any(None in state for state in states):
+        audio = audio_state(source, [self.split])
+        if f"{STEMS[self.split]}.tar.gz" not in audio:
             return None
-        return [FORMAT, self.root, self.window_s, *(list(state) for state in states)]
+        names = [name for name in (annotation_file(source, self.split),) if name]
+        return fingerprint({
+            "audio": audio, "annotations": annotation_state(source, names), "window_s": self.window_s,
+            "code": code_fingerprint("hf_inatsounds.verification.split"), "libraries": versions("soundfile", "numpy"),
+        })  # fmt: skip
 
     def _path(self) -> Path | None:
         if self.cache is None:
@@ -61,17 +65,11 @@ class Job:
         return Path(self.cache) / f"verified-{STEMS[self.split]}-{digest}.json"
 
 
-def _size_and_time(source: Source, name: str) -> tuple[int | None, int | str | None]:
-    if not source.is_remote:
-        path = Path(source.path(name))
-        state = path.stat() if path.is_file() else None
-        return (None, None) if state is None else (state.st_size, state.st_mtime_ns)
-    import fsspec
-
+def _n_bytes(source: Source, name: str) -> int:
+    """Size of a file of the source; 0 where it is not there, or the server does not say."""
+    if not source.exists(name):
+        return 0
     try:
-        filesystem, path_there = fsspec.core.url_to_fs(source.path(name))
-        info = filesystem.info(path_there)
-    except OSError:
-        return None, None
-    changed = info.get("ETag") or info.get("LastModified")
-    return info.get("size"), None if changed is None else str(changed)
+        return open_ranges(source.path(name)).size()
+    except SourceError:
+        return 0

@@ -41,7 +41,7 @@ def verify(
         splits: those to read; None for all that the source has.
         window_s: recordings shorter than this are counted, in seconds.
         jobs: processes, one a split at a time; None decides by the source's size and the machine.
-        cache: folder that keeps what was found in each finished archive, until its size or time changes.
+        cache: folder that keeps what was found in each finished archive, until it, its annotations or the code change.
         quiet: no progress on stderr.
 
     Returns:

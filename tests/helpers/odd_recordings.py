@@ -61,7 +61,7 @@ def odd_recordings() -> dict[str, tuple[bytes, str | None]]:
         "FLAC, header alone": (flac[:42], "unreadable"),
         "OGG": (ogg, None),
         "OGG, chained": (ogg + encoded("OGG", "VORBIS"), None),
-        "OGG, holed": (holed(ogg, 0.5, 300), None),
+        "OGG, holed": (holed(ogg, 0.5, 300), "truncated"),
         "MP3": (mp3, None),
         "MP3 behind cover art": (b"ID3\x03\0\0" + bytes([0, 6, 26, 0]) + bytes(101_632) + mp3, None),
         "MP3, cut": (mp3[: len(mp3) // 2], "truncated"),

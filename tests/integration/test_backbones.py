@@ -77,7 +77,7 @@ def test_a_run_with_lora_ends_in_a_native_checkpoint(tiny, tmp_path):
         ({"freeze": "encoder", "layer_decay": 0.5}, "layer_decay"),
         ({"layer_decay": 0.0}, r"in \(0, 1\]"),
         ({"loss": "asymmetric"}, "plain or focal with multiclass"),
-        ({"hierarchy": {"tribe": 1.0}}, "unknown rank"),
+        ({"hierarchy": {"tribe": 1.0}}, "unknown key.*hierarchy.tribe.*genus"),
         ({"model": "resnet-tiny", "lora_rank": 4}, "LoRA is for transformers"),
     ],
 )

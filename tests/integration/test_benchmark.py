@@ -172,7 +172,6 @@ def test_a_changed_recording_is_embedded_anew(tmp_path):
     make.level(esc / "changed" / "1-10000-A-0.wav", 0.5)
     (esc / "audio").rename(esc / "old")
     (esc / "changed").rename(esc / "audio")
-    embedding_cache.content_digest.__globals__["_file_digest"].cache_clear()
     after = embed_task(embedder, task, np.array([0]), tmp_path / "cache", quiet=True)
     assert not np.allclose(before, after)
 
@@ -278,7 +277,7 @@ def test_fine_tuning_goes_through_train_and_starts_from_a_preset_too(tmp_path, m
     assert 0 <= task["metrics"]["accuracy"] <= 1
     assert task["folds"][0]["steps"] == 4  # 16 clips in batches of 4
     assert task["recipe"]["epochs"] == 1
-    assert not list((tmp_path / "out" / "work").iterdir())
+    assert not (tmp_path / "out" / "work").exists()
 
 
 def test_fine_tuning_takes_clips_of_any_number_of_labels(tmp_path, model):

@@ -17,7 +17,7 @@ import pytest
 import soundfile as sf
 
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.archives.forward import iterate_members
+from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.builder import open_dataset
 from hf_inatsounds.errors import PublishError, SourceError
@@ -238,10 +238,10 @@ def test_a_damaged_or_lost_shard_is_made_again(mirror, tiny, tmp_path):
 
 
 def test_a_damaged_archive_publishes_nothing_and_costs_nothing_that_was_encoded(mirror, tiny, tmp_path, monkeypatch):
-    def damaged(stream, *, where, **more):
-        for i, member in enumerate(iterate_members(stream, where=where, **more)):
-            if "val.tar.gz" in where and i == 4:
-                raise SourceError("damaged archive", where=where)
+    def damaged(source, name, **more):
+        for i, member in enumerate(iterate_archive(source, name, **more)):
+            if name == "val.tar.gz" and i == 4:
+                raise SourceError("damaged archive", where=source.path(name))
             yield member
 
     def encoded(content, audio_format):
@@ -251,7 +251,7 @@ def test_a_damaged_archive_publishes_nothing_and_costs_nothing_that_was_encoded(
     encodings: list[bytes] = []
     monkeypatch.setattr("hf_inatsounds.publishing.shards.encode", encoded)
     with monkeypatch.context() as broken:
-        broken.setattr("hf_inatsounds.publishing.recordings_in.iterate_members", damaged)
+        broken.setattr("hf_inatsounds.publishing.recordings_in.iterate_archive", damaged)
         with pytest.raises(SourceError, match=r"damaged archive: .*val\.tar\.gz"):
             build(tiny, tmp_path)
     there = files(tmp_path)

@@ -184,8 +184,8 @@ def test_what_tracebacks_ended_once_is_trained_to_the_end(tiny, tmp_path, change
 
 MISFITS = [
     ("--feature_extractor.max_lenght", "5", "feature_extractor.max_lenght"),
-    ("--feature_extractor.max_length", "5", r"feature extractor gives|shorter than a patch|unknown key"),
-    ("--feature_extractor.num_mel_bins", "64", r"feature extractor gives|unknown key"),
+    ("--feature_extractor.max_length", "5", r"feature_extractor.max_length must give at least|unknown key"),
+    ("--feature_extractor.num_mel_bins", "64", r"feature_extractor.num_mel_bins must be|unknown key"),
     ("--config.hidden_siez", "5", "config.hidden_siez: expected a key of"),
     ("--config.id2label", "{'0': x}", "config.id2label"),
     ("--config.num_labels", "7", "config.num_labels"),

@@ -55,7 +55,8 @@ def test_the_run_folder_tells_all(tiny, tmp_path):
     train(recipe(tiny, tmp_path, seed=5), quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json", "model.safetensors", "preprocessor_config.json", "label_space.json", "inatsounds.json",
-        "recipe.yaml", "train.json", "report.md", "origin.json", "curves.png", ".lock",
+        "recipe.yaml", "train.json", "report.md", "origin.json", "curves.png", "digests.parquet",
+        ".lock",
     }  # fmt: skip
     run = json.loads((tmp_path / "train.json").read_text())
     assert (run["seed"], run["recordings"], run["steps"]) == (5, 12, 9)
@@ -208,10 +209,10 @@ def test_training_starts_from_a_checkpoint_with_a_new_head(tiny, archives, tmp_p
     [
         ({"model": "ast-huge"}, CheckpointError, "no such checkpoint: ast-huge"),
         ({"config": {"hiden_size": 3}}, RecipeError, "config.hiden_size"),
-        ({"validation_split": "dev"}, SourceError, "unknown split"),
+        ({"validation_split": "dev"}, RecipeError, "validation_split: found 'dev'"),
         ({"name": "reptilia"}, SourceError, "unknown dataset name"),
-        ({"scheduler": "cosign"}, RecipeError, "transformers refuses the recipe.*cosign"),
-        ({"config": {**AST, "hidden_size": "wide"}}, RecipeError, "transformers refuses the recipe"),
+        ({"scheduler": "cosign"}, RecipeError, "scheduler: found 'cosign'"),
+        ({"config": {**AST, "hidden_size": "wide"}}, RecipeError, "transformers refuses such a model.*hidden_size"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(tiny, tmp_path, changes, error, message):

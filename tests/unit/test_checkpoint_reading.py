@@ -421,5 +421,5 @@ def test_an_image_checkpoints_settings_are_checked_too(tmp_path):
 
 def test_an_overridden_length_of_an_ast_is_still_fitted(tmp_path):
     build("ast-tiny", config=AST).save(tmp_path)
-    classifier = build(tmp_path, config={"max_length": 60}, window=WindowSpec(1.0, 0.5))
+    classifier = build(tmp_path, config={"max_length": 60}, window=WindowSpec(0.6, 0.3))
     assert classifier.model.config.max_length == classifier.feature_extractor.max_length == 60

@@ -9,6 +9,7 @@ import soundfile as sf
 from hf_inatsounds.audio import Recording, read_window
 from hf_inatsounds.defects import inspect_recording
 from hf_inatsounds.errors import AudioError, EmptyAudioError
+from hf_inatsounds.hearing import hear
 from hf_inatsounds.playable import playable
 from hf_inatsounds.stand_ins import STAND_IN_S, stand_in
 from tests.helpers.odd_recordings import SECONDS, odd_recordings
@@ -40,8 +41,8 @@ def test_it_counts_as_what_it_was(name):
     content, defect = ODD[name]
     made = playable(content)
     assert playable(made.content) == made
-    seen = inspect_recording(0, "a.wav", {"bytes": made.content}, decode=True)
-    before = inspect_recording(0, "a.wav", {"bytes": content}, decode=True)
+    seen = inspect_recording(0, "a.wav", {"bytes": made.content}, hearing=hear(made.content))
+    before = inspect_recording(0, "a.wav", {"bytes": content}, hearing=hear(content))
     assert seen.usable == before.usable or defect == "truncated"  # what decodes in part only is usable now
     assert (defect in seen.kinds) == (defect is not None)
 

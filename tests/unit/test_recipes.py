@@ -19,7 +19,9 @@ def test_every_recipe_of_the_repository_is_valid(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_says_what_the_other_objective_asks_for(path):
-    said = "With --objective multilabel set --label_smoothing 0." in path.read_text()
+    said = "With --objective multilabel set --label_smoothing 0." in " ".join(
+        path.read_text().replace("\n#", " ").split()
+    )
     recipe = read_recipe(path)
     if recipe.objective == "contrastive" or path.stem.startswith("esc10"):  # of one objective
         assert not said

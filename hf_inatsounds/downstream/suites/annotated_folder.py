@@ -4,7 +4,7 @@ Annotations are either one ``annotations.csv`` (``file``, ``start_s``, ``end_s``
 is the whole recording's; ``split`` or ``fold`` if there is a split), or a table beside each recording: for ``dawn.wav``
 the Raven tables ``dawn.Table.1.selections.txt``, ``dawn.selections.txt`` … or the Audacity track ``dawn.txt``. Folders
 ``train`` and ``test`` are a split; without any, recordings are dealt to five folds by their names. A recording that
-cannot be read, and a table without a recording, are left out and named.
+cannot be read, and a table without a recording, are left out and named. Of one that breaks off what is heard counts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from functools import partial
 from pathlib import Path
 
 from hf_inatsounds.downstream.annotation_tables import csv_events, read_csv, read_events
-from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, checked_end_s, duration_s, inside
+from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, checked_end_s, inside
+from hf_inatsounds.downstream.heard import (
+    heard_events,
+    heard_until_s,
+    heard_windows_of,
+    hearing_of,
+    worth_telling,
+)
 from hf_inatsounds.downstream.left_out import usable
-from hf_inatsounds.downstream.overlap import Event, full_windows, window_labels
+from hf_inatsounds.downstream.overlap import Event, window_labels
 from hf_inatsounds.downstream.policies import EVENTS, SINGLE_LABEL
 from hf_inatsounds.downstream.recording_files import recordings_with_tables
 from hf_inatsounds.errors import SuiteError, printable
@@ -40,13 +47,13 @@ def load_folder(folder: Path, only: Sequence[str] = ()) -> Suite:
     parts = _parts(folder, table, list(events))
     clips = []
     for path, found in events.items():
-        for start_s, end_s in full_windows(duration_s(path), WINDOW_S, WINDOW_S):
+        for start_s, end_s in heard_windows_of(path, WINDOW_S, WINDOW_S):
             labels = window_labels(start_s, end_s, found, classes)
             clips.append(Clip(path, start_s, end_s, labels, parts[path], path))
     notes = (f"windows of {WINDOW_S:g} s; positive from 20 % of the shorter of window and event on",
              *left_out_notes(left_out))  # fmt: skip
     task = Task(folder.resolve().name, classes, tuple(clips), _folds(parts), EVENTS, names="scientific", notes=notes)
-    return Suite("folder", (task,), left_out=left_out)
+    return Suite("folder", (task,), left_out=left_out, heard=worth_telling([*events, *left_out]))
 
 
 def left_out_notes(left_out: Mapping[str, str]) -> list[str]:
@@ -80,8 +87,10 @@ def annotated_recordings(folder: Path) -> tuple[dict[str, list[Event]], dict[str
             found[str(path)] = [event for one in tables for event in read_events(one)]
     if not found:
         raise SuiteError("no recordings", where=folder, found="nothing", expected=f"recordings, or {TABLE}")
-    lengths, left_out = usable({name: partial(duration_s, name) for name in found})
+    lengths, left_out = usable({name: partial(heard_until_s, name) for name in found})
     for name in lengths:
+        if hearing_of(name).status == "partial":
+            found[name] = heard_events(name, found[name])
         for event in found[name]:
             checked_end_s(event.end_s, name, where=f"{name}, {event.label!r}")
     left_out |= {str(one): f"a table without a recording: {printable(str(one))}" for one in orphans}
@@ -97,7 +106,7 @@ def _whole_recordings(folder: Path, table: Path) -> Suite:
         known = labels.setdefault(path, set())
         if row["label"].strip():
             known.add(classes.index(row["label"].strip()))
-    lengths, left_out = usable({path: partial(duration_s, path) for path in labels})
+    lengths, left_out = usable({path: partial(heard_until_s, path) for path in labels})
     parts = _parts(folder, table, list(lengths))
     clips = tuple(
         Clip(path, 0.0, length_s, tuple(sorted(labels[path])), parts[path], path) for path, length_s in lengths.items()
@@ -105,7 +114,7 @@ def _whole_recordings(folder: Path, table: Path) -> Suite:
     policy = SINGLE_LABEL if all(len(known) == 1 for known in labels.values()) else EVENTS
     task = Task(folder.resolve().name, classes, clips, _folds(parts), policy, names="scientific",
                 notes=tuple(left_out_notes(left_out)))  # fmt: skip
-    return Suite("folder", (task,), left_out=left_out)
+    return Suite("folder", (task,), left_out=left_out, heard=worth_telling(labels))
 
 
 def _parts(folder: Path, table: Path, paths: list[str]) -> dict[str, str]:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_inatsounds.downstream.clips import Clip, Fold, Suite, Task, duration_s
-from hf_inatsounds.downstream.overlap import full_windows, touches
+from hf_inatsounds.downstream.heard import heard_windows_of, worth_telling
+from hf_inatsounds.downstream.overlap import touches
 from hf_inatsounds.downstream.policies import BIRB
 from hf_inatsounds.downstream.recording_files import audio_files
 from hf_inatsounds.downstream.suites.annotated_folder import annotated_recordings, left_out_notes
@@ -42,7 +43,7 @@ def load_birb(folder: Path, only: Sequence[str] = ()) -> Suite:
     unsought = sorted(heard - set(species))
     dropped = 0
     for path, events in corpus.items():
-        for start_s, end_s in full_windows(duration_s(path), WINDOW_S, STRIDE_S):
+        for start_s, end_s in heard_windows_of(path, WINDOW_S, STRIDE_S):
             here = {event.label for event in events if touches(start_s, end_s, event)}
             if UNKNOWN in here:
                 dropped += 1
@@ -54,4 +55,4 @@ def load_birb(folder: Path, only: Sequence[str] = ()) -> Suite:
         notes.append(f"heard in the corpus, without exemplars, and counted as background: {', '.join(unsought)}")
     fold = Fold("corpus", ("exemplars",), ("corpus",))
     task = Task("birb", species, tuple(clips), (fold,), BIRB, names="scientific", notes=tuple(notes))
-    return Suite("birb", (task,), left_out=left_out)
+    return Suite("birb", (task,), left_out=left_out, heard=worth_telling([*corpus, *left_out]))
