@@ -43,8 +43,8 @@ def only_numbers(samples: Waveform, start: int) -> tuple[Waveform, list[tuple[in
         samples: (T,) float32.
         start: of the first one in the recording.
 
-    >>> only_numbers(np.array([0.5, np.nan, 0.5], np.float32), 10)
-    (array([0.5, 0. , 0.5], dtype=float32), [(11, 12)])
+    >>> only_numbers(np.array([0.5, np.nan, *[0.5] * 8], np.float32), 10)[1]
+    [(11, 12)]
     """
     wrong = np.flatnonzero(~(np.abs(samples) < LOUDEST))  # no numbers are not less
     if not len(wrong):

@@ -11,6 +11,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from hf_inatsounds.audio import Recording
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.downstream.clips import Clip
@@ -21,9 +22,11 @@ from hf_inatsounds.models import build_classifier, load_classifier
 from hf_inatsounds.objectives import objective_of
 from hf_inatsounds.scoring import score_recordings
 from hf_inatsounds.training.crops import CropCollator
+from hf_inatsounds.training.run import train
 from hf_inatsounds.windows import WindowSpec
-from tests.helpers.archive import SPECIES, category
+from tests.helpers.archive import SPECIES, category, write_source
 from tests.helpers.odd_recordings import SECONDS, encoded, odd_recordings, tone
+from tests.helpers.training import small_recipe
 
 ODD = odd_recordings()
 WINDOW = WindowSpec(1.0, 1.0, "start")
@@ -133,15 +136,21 @@ def test_an_mp3_gives_the_same_samples_window_by_window_as_at_once(tmp_path):
             np.testing.assert_array_equal(one.waveform, whole[start : start + len(one.waveform)])
 
 
-def test_a_wav_beyond_4_gib_with_wrapped_sizes_is_whole(tmp_path):
-    samples = (1 << 32) // 2 + 22_050
-    head = encoded("WAV", "PCM_16", 0.001)[:40] + (2 * samples % (1 << 32)).to_bytes(4, "little")
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_wav_beyond_4_gib_with_wrapped_sizes_is_whole(subtype, tmp_path):
+    short = encoded("WAV", subtype, 0.001)
+    start = short.index(b"data") + 8
+    width = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}[subtype]
+    samples = (1 << 32) // width + 22_050
+    head = short[: start - 4] + (width * samples % (1 << 32)).to_bytes(4, "little")
     with open(tmp_path / "long.wav", "wb") as stream:
         stream.write(head)
-        stream.truncate(44 + 2 * samples)  # a sparse file: no disk is needed
-    from hf_inatsounds.audio import probe
-
-    assert probe(tmp_path / "long.wav").n_samples == samples
+        stream.seek(start + width * (samples - 1_000))
+        stream.write(np.full(1_000 * width, 1, np.uint8).tobytes())
+        stream.truncate(start + width * samples)  # a sparse file: no disk is needed
+    with Recording(tmp_path / "long.wav") as recording:
+        assert recording.info.n_samples == samples
+        assert recording.read_samples(samples - 1_000, samples).any()
 
 
 def test_channels_that_cancel_each_other_are_told_and_one_can_be_chosen(model, tmp_path, capsys):
@@ -168,6 +177,45 @@ def test_digital_silence_has_no_species_and_is_told(model, tmp_path, capsys):
     said = capsys.readouterr()
     assert [row["start_s"] for row in csv.DictReader(said.out.splitlines())] == ["0.000"]
     assert "2 of 3 windows are digital silence" in said.err
+
+
+def test_silence_beside_sound_is_silence_at_every_rate(tmp_path):
+    samples = np.zeros(4 * 22_050)
+    samples[22_050 : 2 * 22_050] = tone(1.0)
+    sf.write(tmp_path / "a.wav", samples, 22_050)
+    for rate in (None, 16_000, 32_000):
+        windows = heard_windows(tmp_path / "a.wav", WINDOW, rate, Hearing())
+        assert [one.is_silent for one in windows] == [True, False, True, True]
+
+
+def test_nothing_is_printed_where_nothing_was_heard(model, tmp_path, capsys):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"")
+    assert main(["predict", str(model), str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "nothing was heard" in said.err
+
+
+def test_training_on_silence_with_every_waveform_augmentation_has_a_finite_loss(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    sf.write(tmp_path / "sounds" / "silent.wav", np.zeros(88_200), 22_050)
+    sf.write(tmp_path / "sounds" / "short.wav", np.zeros(100), 22_050)
+    (tmp_path / "source").mkdir()
+
+    def silent(_, __, recordings):
+        recordings.update({name: encoded("WAV", "PCM_16")[:44] + bytes(44_100) for name in recordings})
+
+    parts = [
+        {"name": name, "parameters": {"p": 1.0, **more}}
+        for name, more in (("Normalize", {}), ("AddGaussianSNR", {}), ("PitchShift", {}),
+                           ("AddBackgroundNoise", {"sounds_path": str(tmp_path / "sounds")}))
+    ]  # fmt: skip
+    recipe = small_recipe(
+        write_source(tmp_path / "source", change=silent), tmp_path / "run", epochs=1, noise=1.0, pitch=1.0, gain_db=6.0,
+        mixup=1.0, waveform_augmentation=parts,
+    )  # fmt: skip
+    assert all(math.isfinite(loss) for _, loss in train(recipe, quiet=True)["losses"])
 
 
 @pytest.mark.parametrize("command", ["predict", "embed"])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.audio import Recording, probe, read_window
+from hf_inatsounds.audio.ogg import pages
 from hf_inatsounds.errors import AudioError
 from hf_inatsounds.wav import plain_wav, wav_is_truncated
 from tests.helpers.archive import RATE, tone, wav
@@ -64,6 +65,17 @@ def test_a_resampled_window_is_the_slice_of_the_resampled_whole(rate):
     np.testing.assert_allclose(window, whole[rate : rate + len(window)], atol=2e-3)
     # its edges too: the filter had samples beside them
     np.testing.assert_allclose(window[:20], whole[rate : rate + 20], atol=2e-3)
+
+
+@pytest.mark.parametrize("rate", [250, 1_000, 22_050, 96_000])
+@pytest.mark.parametrize("new", [16_000, 32_000])
+def test_a_window_is_that_of_the_whole_at_every_rate(rate, new):
+    noise = 0.2 * np.random.default_rng(0).standard_normal(6 * rate).astype(np.float32)
+    whole = read_window({"array": noise, "sampling_rate": rate}, sampling_rate=new)
+    for start_s, size_s in ((0.0, 2.0), (2.0, 2.0), (4.0, 2.0)):
+        window = read_window({"array": noise, "sampling_rate": rate}, start_s, size_s, new)
+        start = round(start_s * new)
+        np.testing.assert_allclose(window, whole[start : start + len(window)], atol=2e-6)
 
 
 def test_resampling_removes_what_the_new_rate_cannot_hold():
@@ -202,9 +214,38 @@ def test_impossible_rates_are_refused(rate):
         read_window(content)
 
 
-def test_what_is_no_number_is_refused():
+def test_what_is_no_number_is_silent_and_refused_where_there_is_nothing_else():
+    samples = np.full(100, 0.25)
+    samples[40], samples[42] = np.nan, 1e9
+    some = wav(samples, subtype="FLOAT")
+    expected = np.full(100, 0.25, np.float32)
+    expected[40:43] = 0.0
+    np.testing.assert_array_equal(read_window(some), expected)
+    with Recording(some) as recording:
+        recording.read()
+        assert recording.gaps == [(40, 43)]
+        assert recording.info.truncated
     with pytest.raises(AudioError, match="no numbers"):
-        read_window(wav(np.array([0.0, np.nan, 0.5]), subtype="FLOAT"))
+        read_window(wav(np.full(5, np.nan), subtype="FLOAT"))
+
+
+@pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 22_050), ("OPUS", 48_000)])
+def test_what_follows_a_damaged_ogg_page_keeps_its_time(subtype, rate):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(6 * rate)
+    content = wav(noise, rate, subtype, "OGG")
+    whole = read_window(content)
+    sounding = [page for page in pages(content) if page.position > 0]
+    for page in (sounding[0], sounding[len(sounding) // 2], sounding[-1]):
+        middle = (page.start + page.stop) // 2
+        with Recording(content[:middle] + bytes(50) + content[middle + 50 :]) as recording:
+            heard = recording.read()
+            assert recording.info.truncated
+            told = np.zeros(len(heard), bool)
+            for start, stop in recording.gaps:
+                assert not heard[start:stop].any()
+                told[start : stop + rate // 4] = True  # a decoder needs a moment to be right again
+            assert told.sum() < 1.6 * rate
+            np.testing.assert_allclose(heard[~told], whole[: len(heard)][~told], atol=2e-3)
 
 
 def test_one_read_is_bounded(monkeypatch):
