@@ -44,7 +44,7 @@ def plant(stem, document, files):
     files[names[5]] = wav(tone(900.0, 0.6, 5)[:9_600], 16_000)
     files[names[6]] = b"RIFF, or so it says" * 9
     files[names[7]] = wav(tone(900.0, 5.0, 5))
-    files[names[8]] = flac[: len(flac) // 2] + bytes(200)  # only decoding finds it
+    files[names[8]] = flac[: len(flac) // 2] + bytes(200)  # its first half can be heard; only decoding finds it
     document["audio"][4]["duration"] = 1.5
     document["audio"][3]["duration"] = 0.05
 
@@ -82,7 +82,7 @@ def test_recordings_shorter_than_the_window_are_counted(tiny):
 def test_every_planted_defect_is_listed_under_its_kind_and_the_source_is_whole(planted):
     report = verify(planted, quiet=True)
     assert named(report["splits"]["train"]) == {
-        "empty": [0], "unreadable": [6, 8], "truncated": [2], "near-empty": [3], "wrong-format": [5],
+        "empty": [0], "unreadable": [6], "truncated": [2, 8], "near-empty": [3], "wrong-format": [5],
         "duplicate": [4], "wrong-length": [7],
     }  # fmt: skip
     longer = report["splits"]["train"]["defects"]["wrong-length"][0]
