@@ -95,7 +95,7 @@ def speed(source: Path, folder: Path, workers: int, wav_mb: float) -> dict[str, 
     wall_s = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    written_mb = sum(path.stat().st_size for path in (folder / "data").iterdir()) / 1e6
+    written_mb = sum(path.stat().st_size for path in (folder / "data").glob("*/*.parquet")) / 1e6
     return {
         "workers": workers,
         "wall_s": round(wall_s, 1),
@@ -104,7 +104,7 @@ def speed(source: Path, folder: Path, workers: int, wav_mb: float) -> dict[str, 
         "wav_mb_per_wall_s": round(wav_mb / wall_s, 1),
         "peak_rss_mb": round(after.ru_maxrss / 1e3),  # of the largest child so far
         "shards_mb": round(written_mb, 1),
-        "shards": len(list((folder / "data").iterdir())),
+        "shards": len(list((folder / "data").glob("*/*.parquet"))),
     }
 
 

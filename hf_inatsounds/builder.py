@@ -20,6 +20,7 @@ from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.decoding import encoded_where_undecodable
 from hf_inatsounds.errors import InatSoundsError, SourceError
 from hf_inatsounds.indexed import indexed_stream
+from hf_inatsounds.mirrors import open_mirror
 from hf_inatsounds.passed_over import PassedOver, warn
 from hf_inatsounds.prepared import (
     all_splits,
@@ -265,7 +266,7 @@ def open_dataset(
     if split is not None and split not in SPLITS:
         raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
     if is_hub_id(source):
-        return datasets.load_dataset(str(source), name, split=split, streaming=streaming, revision=revision)
+        return open_mirror(str(source), revision).load(name, split, streaming=streaming)
     parsed = Source.parse(source)
     try:
         splits = all_splits(parsed) if split is None else (split,)

@@ -108,7 +108,10 @@ class Source:
                 opened: IO[bytes] = self._filesystem().open(self.path(name), "rb")
                 return opened
             if not self.is_remote:
-                open(self.path(name), "rb").close()  # what cannot be read is told here, not at the first byte
+                file = open(self.path(name), "rb")  # noqa: SIM115  # what cannot be read is told here, not at the first byte
+                if not os.path.isfile(self.path(name)):
+                    return file  # a pipe is opened once and has no positions
+                file.close()
             return io.BufferedReader(_Forward(reader.stream(0)), 1 << 20)
         except OSError as error:
             raise SourceError("cannot read a file of the source", where=self.path(name), found=error) from error

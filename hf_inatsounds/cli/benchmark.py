@@ -74,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark, and print its table; what was left out is named, and the exit code is 1."""
     hush_libraries()
-    from hf_inatsounds.downstream.benchmark import Options, benchmark
+    from hf_inatsounds.downstream.benchmark import benchmark
+    from hf_inatsounds.downstream.options import Options
     from hf_inatsounds.downstream.suites import load_suite
     from hf_inatsounds.downstream.tables import benchmark_text
 

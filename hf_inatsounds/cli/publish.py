@@ -9,7 +9,8 @@ Examples:
   hf-inatsounds publish path/to/archives me/inatsounds-index --public --index path/to/index
   torchrun --no-python --nproc-per-node 4 hf-inatsounds publish path/to/archives --local-dir mirror
 
-Run again after an interruption: finished shards and encoded recordings are kept, and the bytes are the same.
+Run again after an interruption: finished shards and encoded recordings are kept, and the bytes are the same. Whoever
+reads the repository meanwhile sees the mirror that was there. Files that others put there stay.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--wait", type=given.number(Range(0, 10**6)), default=3600.0, metavar="SECONDS",
                         help="how long rank 0 waits for other ranks that give no sign (default: 3600)")  # fmt: skip
+    parser.add_argument("--replace-card", action="store_true", help="write over a README.md that was changed by hand")
     parser.add_argument("--public", action="store_true", help="a public repository: annotations and index, no audio")
     parser.add_argument("--acknowledge-terms", action="store_true", help=f"with --public: audio too. {TERMS}")
 
@@ -81,7 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     target = None
     if arguments.repo_id:
-        target = HubTarget(arguments.repo_id, public=arguments.public, quiet=arguments.quiet)
+        target = HubTarget(arguments.repo_id, public=arguments.public, quiet=arguments.quiet,
+                           replace_card=arguments.replace_card)  # fmt: skip
         target.open()
     builder = MirrorBuilder(
         arguments.source,
@@ -93,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
         part=part,
         workers=arguments.workers,
         quiet=arguments.quiet,
+        replace_card=arguments.replace_card,
     )
     fingerprint = builder.plan.fingerprint
     try:
@@ -105,7 +109,11 @@ def run(arguments: argparse.Namespace) -> None:
     done: dict[str, Any] = {"folder": str(builder.folder), "repo_id": arguments.repo_id, "rank": part.rank}
     if manifest is None:
         if target is not None:
-            target.upload_part(builder.folder, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
+            try:
+                target.upload_part(builder.path_of, f"{fingerprint}-{part.rank}-of-{part.count}", builder.own_records())
+            except PublishError:
+                if not builder.is_whole:  # rank 0 has the same folder, took the shards from under us, and uploads them
+                    raise
         return show(done, f"rank {part.rank}: {len(builder.own_shards)} shards done", as_json=arguments.json)
     done |= {"public": arguments.public, "audio": audio, "recordings": manifest["recordings"]}
     done |= {"left_out": manifest["left_out"]}

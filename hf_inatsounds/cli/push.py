@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="owner/name (default: the recipe's push_to_hub)",
     )
     parser.add_argument("--public", action="store_true", help="a public repository (default: a private one)")
+    parser.add_argument("--replace-card", action="store_true", help="write over a README.md that was changed by hand")
     parser.add_argument("--split", choices=SPLITS, help="evaluate on this split for the card, if that is still to do")
     parser.add_argument("--source", type=given.name, help="where the recordings are (default: the recipe's source)")
 
@@ -58,10 +59,10 @@ def run(arguments: argparse.Namespace) -> None:
     if not is_repo_id(repo_id):
         raise FlagError("no repository to push to", where="REPO_ID", found=repr(repo_id), expected="owner/name")
     public = arguments.public or (recipe.hub_public and repo_id == recipe.push_to_hub)
-    open_repository(repo_id, public=public)
+    open_repository(repo_id, public=public, replace_card=arguments.replace_card)
     recipe = dataclasses.replace(recipe, source=arguments.source or recipe.source)
     evaluate_for_card(folder, recipe, arguments.split, quiet=arguments.quiet)
-    pushed = push_model(folder, repo_id, public=public)
+    pushed = push_model(folder, repo_id, public=public, replace_card=arguments.replace_card)
     show({"pushed": pushed, "repo_id": repo_id, "public": public}, pushed, as_json=arguments.json)
 
 

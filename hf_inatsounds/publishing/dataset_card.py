@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import Any
 
@@ -73,6 +74,16 @@ def render_dataset_card(
     )
 
 
+def render_waiting_card() -> str:
+    """The card of a repository whose first mirror is on its way: loading it fails, instead of giving a part."""
+    import yaml
+
+    config = {"config_name": "all", "data_files": [{"split": "train", "path": "still-being-uploaded/*.parquet"}]}
+    document = {"license": "other", "configs": [config]}
+    text = "A mirror of iNatSounds is being uploaded here. Nothing can be loaded before it is whole.\n"
+    return f"---\n{yaml.safe_dump(document, sort_keys=False)}---\n\n{text}"
+
+
 def metadata(plan: Plan, n_rows: int) -> str:
     """The card's YAML. No features: each Parquet file has them, and 5,569 names would stand here a config."""
     import yaml
@@ -125,6 +136,20 @@ def count_reasons(records: list[dict[str, Any]], key: str) -> Counter[str]:
     for record in records:
         counts.update({reason: len(names) for reason, names in record.get(key, {}).items()})
     return counts
+
+
+def count_rows(
+    plan: Plan, annotations: Mapping[str, Annotations], records: list[dict[str, Any]]
+) -> dict[str, dict[str, int]]:
+    """Configuration → split → rows of it: what a reader has to find, no more and no less."""
+    found: dict[str, dict[str, int]] = {}
+    for name, by_split in plan.data_files.items():
+        for split, glob in by_split.items():
+            rows = [record["rows"] for record in records if fnmatchcase(record["path"], glob)]
+            found.setdefault(name, {})[split] = (
+                annotations[split].table.num_rows if name == "annotations" else sum(rows)
+            )
+    return found
 
 
 def _rows(plan: Plan, annotations: Mapping[str, Annotations], records: list[dict[str, Any]]) -> dict[str, pa.Table]:

@@ -1,30 +1,25 @@
-"""A mirror on the Hub: private unless asked otherwise, uploaded in steps that can be repeated."""
+"""A mirror on the Hub: private unless asked otherwise, seen whole or as it was, uploaded in steps that can be repeated.
+
+Contents are uploaded before any commit. Then one commit brings the new shards and the card that leads to them, and
+removes the old shards. Where that is too much for one commit, shards are committed first, to where no card leads.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import functools
 import json
-import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.errors import PublishError
-from hf_inatsounds.progress import Bar
-from hf_inatsounds.publishing.mirror import CARD_FILE, MANIFEST_FILE
-from hf_inatsounds.publishing.shards import file_record
-from hf_inatsounds.schema import TERMS
+from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
+from hf_inatsounds.publishing.dataset_card import render_waiting_card
+from hf_inatsounds.publishing.hub_repository import MIRROR, HubRepository, Locate
+from hf_inatsounds.publishing.hub_state import NOTES, HubState, Record
+from hf_inatsounds.publishing.plan import set_folder
+from hf_inatsounds.publishing.shards import file_record, text_record
 
-FILES_A_COMMIT = 20
-"""About 10 GB of shards: what an interrupted upload has to look at again at most."""
-
-_PARTS = "parts"
-_CONFLICTS = (409, 412)
-_COMMIT_ATTEMPTS = 6
-_OURS = re.compile(rf"(data|annotations)/[^/]*\.parquet|(index|{_PARTS})/.*")
-"""A mirror's files besides card and manifest; an older mirror's go when a new one is complete."""
+OPERATIONS_A_COMMIT = 100
+"""The Hub's documentation recommends no more; datasets.push_to_hub takes 50."""
 
 
 class HubTarget:
@@ -34,77 +29,45 @@ class HubTarget:
         repo_id: ``owner/name``.
         public: whether it is to be public.
         quiet: no progress.
+        replace_card: whether a README.md that was changed by hand is written over.
     """
 
-    def __init__(self, repo_id: str, *, public: bool = False, quiet: bool = False) -> None:
-        from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars
-
-        disable_progress_bars()
-        self.repo_id, self.public, self.quiet = repo_id, public, quiet
-        self._api = HfApi(library_name="hf-inatsounds")
+    def __init__(self, repo_id: str, *, public: bool = False, quiet: bool = False, replace_card: bool = False) -> None:
+        self.repository = HubRepository(repo_id, MIRROR, public=public, quiet=quiet, replace_card=replace_card)
 
     def open(self) -> None:
-        """Create the repository, or make sure that the one that is there has the visibility asked for.
+        """Create the repository, or make sure that the one that is there may be published to.
 
         Raises:
-            PublishError: if it has the other one, or the Hub refuses.
+            PublishError: if it is not as public or private as asked for, holds something else than a mirror, or a card
+                that was changed by hand, or if the Hub refuses.
         """
-        with as_publish_errors(self.repo_id):
-            self._api.create_repo(self.repo_id, repo_type="dataset", private=not self.public, exist_ok=True)
-        self.check_visibility()
+        self.repository.create()
+        self.repository.look()
 
-    def check_visibility(self) -> None:
-        """Look whether the repository is as public or private as asked for; done again before each upload.
-
-        Raises:
-            PublishError: if it is not.
-        """
-        with as_publish_errors(self.repo_id):
-            is_private = bool(self._api.repo_info(self.repo_id, repo_type="dataset").private)
-        if is_private and self.public:
-            raise PublishError(
-                "the repository is private", where=self.repo_id, found="a private repository",
-                expected="a public one, since --public is given",
-                fix="Leave out --public, publish to another repository, or change it in its settings.",
-            )  # fmt: skip
-        if not is_private and not self.public:
-            raise PublishError(
-                "the repository is public", where=self.repo_id, found="a public repository",
-                expected=f"a private one. {TERMS}",
-                fix="Publish to another repository, make it private in its settings, or give --public.",
-            )  # fmt: skip
-
-    def upload_part(self, folder: Path, part: str, records: list[dict[str, Any]]) -> None:
+    def upload_part(self, locate: Locate, part: str, records: list[Record]) -> None:
         """Upload one part's shards and what is known of them, for rank 0, which may be on another machine.
 
         Args:
-            folder: where the shards are.
-            part: a name that no other part has.
+            locate: tells where a shard is on this machine.
+            part: a name that no other part has; it begins with the set's fingerprint.
             records: the shards' records.
 
         Raises:
             PublishError: if the Hub refuses or is away.
         """
-        from huggingface_hub import CommitOperationAdd
+        self.repository.fingerprint = part.split("-")[0]
+        self.repository.send(locate, records)
+        self._stage(locate, records, part)
 
-        self._upload_missing(folder, records, self._there())
-        text = json.dumps(records).encode()
-        self._commit([CommitOperationAdd(f"{_PARTS}/{part}.json", text)], f"Part {part}")
-
-    def part_records(self, prefix: str) -> dict[str, dict[str, Any]]:
+    def part_records(self, prefix: str) -> dict[str, Record]:
         """Path → record of the shards that were uploaded by parts whose names begin with ``prefix``."""
-        found = {}
-        for path in self._there():
-            if path.startswith(f"{_PARTS}/{prefix}"):
-                with as_publish_errors(self.repo_id):
-                    local = self._api.hf_hub_download(self.repo_id, path, repo_type="dataset")
-                    records = json.loads(Path(local).read_text(encoding="utf-8"))
-                found.update({record["path"]: record for record in records})
-        return found
+        state = self.repository.look()
+        noted = [note for path, note in state.notes.items() if path.startswith(f"{NOTES}/{prefix}")]
+        return {one["path"]: one for note in noted for one in note if state.holds(one, Path())}
 
     def upload(self, folder: Path, manifest: dict[str, Any]) -> dict[str, int]:
-        """Upload the manifest's files that the repository lacks, then card and manifest together, last.
+        """Upload the manifest's files that the repository lacks, and have the card lead to them.
 
         Args:
             folder: the mirror.
@@ -114,103 +77,75 @@ class HubTarget:
             How many files were uploaded, there already, and removed since they belong to an older mirror.
 
         Raises:
-            PublishError: if the Hub refuses or is away; what is uploaded stays, and the next run goes on.
+            PublishError: if the Hub refuses or is away, or somebody else published in the meantime. What is uploaded
+                stays, and the next run goes on; readers see the mirror that was there.
         """
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        self.repository.fingerprint = manifest["fingerprint"]
+        below = f"{set_folder(manifest['fingerprint'])}/"
+        shards = [record for record in manifest["files"] if record["path"].startswith(below)]
+        rest = [record for record in manifest["files"] if not record["path"].startswith(below)]
+        rest.append(file_record(folder / MANIFEST_FILE, MANIFEST_FILE))
+        missing = self.repository.send(folder.joinpath, shards)
+        staged = missing[OPERATIONS_A_COMMIT - len(rest) :]
+        if staged:
+            self._stage(folder.joinpath, staged, f"{manifest['fingerprint']}-uploading")
+        added, removed = self._switch(folder, [*shards, *rest])
+        added += len(staged)
+        return {"uploaded": added, "already_there": len(shards) + len(rest) - added, "removed": removed}
 
-        there = self._there()
-        named = [record["path"] for record in manifest["files"]]
-        last = [file_record(folder / name, name) for name in (CARD_FILE, MANIFEST_FILE)]
-        first = [record for record in manifest["files"] if record["path"] != CARD_FILE]
-        uploaded = self._upload_missing(folder, first, there)
-        stale = [path for path in there if _OURS.fullmatch(path) and path not in named]
-        changed = [record["path"] for record in last if not _same(folder, record, there.get(record["path"]))]
-        operations: list[Any] = [CommitOperationAdd(path, folder / path) for path in changed]
-        operations += [CommitOperationDelete(path) for path in stale]
-        if operations:
-            self._commit(operations, "Card and manifest of the mirror")
-        uploaded += len(changed)
-        return {"uploaded": uploaded, "already_there": len(first) + len(last) - uploaded, "removed": len(stale)}
+    def _stage(self, locate: Locate, records: list[Record], part: str) -> None:
+        """Commit shards to where no card leads, with a note that they are ours.
 
-    def _upload_missing(self, folder: Path, records: list[dict[str, Any]], there: dict[str, Any]) -> int:
-        """Commit the files that the repository lacks; returns how many they were."""
+        In a repository without a card plain ``datasets`` would load whatever is there: it gets one that leads nowhere.
+        """
         from huggingface_hub import CommitOperationAdd
 
-        todo = [record["path"] for record in records if not _same(folder, record, there.get(record["path"]))]
-        for path in todo:
-            if not (folder / path).exists():
-                raise PublishError(
-                    "a shard is neither here nor on the Hub", where=path, fix="Run the rank that made it again."
-                )
-        with contextlib.closing(Bar(f"uploading to {self.repo_id}", quiet=self.quiet)) as bar:
-            bar.start(len(todo))
-            for start in range(0, len(todo), FILES_A_COMMIT):
-                paths = todo[start : start + FILES_A_COMMIT]
-                additions = [CommitOperationAdd(path, folder / path) for path in paths]
-                self._commit(additions, f"{len(paths)} files of the mirror")
-                bar.update(start + len(paths))
-        return len(todo)
+        card = render_waiting_card().encode()
+        note = json.dumps([*records, text_record(card, CARD_FILE)]).encode()
+        size = OPERATIONS_A_COMMIT - 2
 
-    def _commit(self, operations: list[Any], message: str) -> None:
-        """One commit; tried again where another part's came in between."""
-        from huggingface_hub.errors import HfHubHTTPError
+        def operations(state: HubState, some: list[Record]) -> list[Any]:
+            missing = [one["path"] for one in some if not state.holds(one, locate(one["path"]))]
+            if not missing and self.repository.is_complete(state):
+                return []
+            texts = {f"{NOTES}/{part}.json": note} | ({} if state.manifest is not None else {CARD_FILE: card})
+            added = [CommitOperationAdd(path, text) for path, text in texts.items() if not state.holds_text(path, text)]
+            return [*(self.repository.addition(locate, path) for path in missing), *added]
 
-        self.check_visibility()
-        with as_publish_errors(self.repo_id):
-            for attempt in range(_COMMIT_ATTEMPTS):
-                try:
-                    self._api.create_commit(self.repo_id, operations, commit_message=message, repo_type="dataset")
-                    return
-                except HfHubHTTPError as error:
-                    status = getattr(error.response, "status_code", None)
-                    if status not in _CONFLICTS or attempt == _COMMIT_ATTEMPTS - 1:
-                        raise
-                    time.sleep(2.0**attempt)
+        for start in range(0, max(len(records), 1), size):
+            some = records[start : start + size]
+            message = f"{len(some)} shards of a mirror to come"
+            self.repository.commit(functools.partial(operations, some=some), message)
 
-    def _there(self) -> dict[str, Any]:
-        """Path → what the Hub knows of the file."""
-        with as_publish_errors(self.repo_id):
-            entries = self._api.list_repo_tree(self.repo_id, repo_type="dataset", recursive=True)
-            return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
+    def _switch(self, folder: Path, records: list[Record]) -> tuple[int, int]:
+        """The commit from which on readers see the new mirror; returns how many files came with it, and are removed."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+        left = f"{NOTES}/{self.repository.fingerprint}-left.json"
+        counts, later = (0, 0), list[str]()
 
-def _same(folder: Path, record: dict[str, Any], entry: Any) -> bool:
-    """Whether the Hub has the recorded file: by SHA-256, or by git's own checksum of small ones."""
-    if entry is None or record["size"] != entry.size:
-        return False
-    if entry.lfs is not None:
-        return bool(entry.lfs.sha256 == record["sha256"])
-    content = (folder / record["path"]).read_bytes()
-    return bool(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == entry.blob_id)
+        def operations(state: HubState) -> list[Any]:
+            nonlocal counts, later
+            added = [one["path"] for one in records if not state.holds(one, folder / one["path"])]
+            self.repository.require_ours(state, added)
+            stale = state.stale(one["path"] for one in records)
+            counts, later = (len(added), len(stale)), []
+            found = [self.repository.addition(folder.joinpath, path) for path in added]
+            if len(added) + len(stale) <= OPERATIONS_A_COMMIT:
+                return found + [CommitOperationDelete(path) for path in stale]
+            later = [*(path for path in stale if path != left), left]
+            if added:  # the old manifest goes, and with it the knowledge of what is to be removed
+                found.append(CommitOperationAdd(left, json.dumps(state.records(stale)).encode()))
+            return found
+
+        self.repository.commit(operations, "A mirror of iNatSounds")
+        for start in range(0, len(later), OPERATIONS_A_COMMIT):
+            some = later[start : start + OPERATIONS_A_COMMIT]
+            self.repository.commit(functools.partial(_removal, some=some), "Files of an older mirror removed")
+        return counts
 
 
-@contextlib.contextmanager
-def as_publish_errors(repo_id: str) -> Iterator[None]:
-    """The Hub's errors as one line; their texts hold no token."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+def _removal(state: HubState, some: list[str]) -> list[Any]:
+    from huggingface_hub import CommitOperationDelete
 
-    login = "Log in with a token that may write: hf auth login"
-    again = "Run the command again: what is there is kept."
-    try:
-        yield
-    except LocalTokenNotFoundError as error:
-        raise PublishError("not logged in to the Hub", where=repo_id, fix=login) from error
-    except HFValidationError as error:
-        raise PublishError("bad repository id", where=repo_id, found=error, expected="owner/name") from error
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        fix = login if status in (401, 403) else again
-        raise PublishError("the Hub refused", where=repo_id, found=_first_line(error), fix=fix) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        reasons = [_first_line(one) for one in (error, error.__cause__) if one is not None]
-        raise PublishError("upload failed", where=repo_id, found=": ".join(reasons), fix=again) from error
-    except Exception as error:
-        # the HTTP library's own errors: huggingface_hub changes it from version to version
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
-            raise
-        raise PublishError("the Hub is not reachable", where=repo_id, found=_first_line(error), fix=again) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return [CommitOperationDelete(path) for path in some if path in state.files and state.may_replace(path)]

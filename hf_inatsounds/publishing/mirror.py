@@ -19,9 +19,12 @@ from hf_inatsounds.archives.source_state import audio_state
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
 from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, versions
+from hf_inatsounds.identity import file_digest
 from hf_inatsounds.labels import FILE_NAME
+from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.progress import Bar, track
-from hf_inatsounds.publishing.dataset_card import count_reasons, render_dataset_card
+from hf_inatsounds.publishing.dataset_card import count_reasons, count_rows, render_dataset_card
+from hf_inatsounds.publishing.folder import FACTS_FILE, WORK_FOLDER, check_card, check_folder, place, read_manifest
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.parts import Part, Records, await_records
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
@@ -29,11 +32,6 @@ from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
 from hf_inatsounds.publishing.spool import Spool
 from hf_inatsounds.schema import features
-
-MANIFEST_FILE = "manifest.json"
-CARD_FILE = "README.md"
-WORK_FOLDER = ".publishing"
-FACTS_FILE = "facts.json"
 
 MADE_BY = ("hf_inatsounds.publishing.plan", "hf_inatsounds.publishing.shards", "hf_inatsounds.publishing.recordings_in")
 """Modules that decide on the shards' bytes; what they import counts too."""
@@ -52,10 +50,14 @@ class MirrorBuilder:
         part: the shards that this process makes.
         workers: encoders of this process.
         quiet: no progress.
+        replace_card: whether a README.md that was changed by hand is written over.
 
     Raises:
         SourceError, AnnotationError: as the source is read.
-        PublishError: if the folder holds another mirror.
+        PublishError: if the folder holds another mirror, or something else.
+
+    Attributes:
+        staging: where finished shards wait until all are there; they go into the folder together.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class MirrorBuilder:
         part: Part | None = None,
         workers: int = 1,
         quiet: bool = False,
+        replace_card: bool = False,
     ) -> None:
+        self.replace_card = replace_card
         self.source, self.folder, self.index, self.place = Source.parse(source), Path(folder), index, place
         self._recordings = audio_state(self.source, settings.splits) if audio else {}
         self.part, self.workers, self.quiet = part or Part(), workers, quiet
@@ -82,7 +86,8 @@ class MirrorBuilder:
         self.bare_schema = features(species, audio=False).arrow_schema
         self.plan: Plan = make_plan(self.annotations, settings, audio=audio, state=self._state())
         self.work = self.folder / WORK_FOLDER / self.plan.fingerprint
-        self._check_folder()
+        self.staging = self.work / "staging"
+        check_folder(self.folder, self.work, self.plan.facts, replace_card=self.replace_card)
 
     @property
     def own_shards(self) -> tuple[Shard, ...]:
@@ -135,8 +140,8 @@ class MirrorBuilder:
         for shard in track(todo, f"writing {split} shards", total=len(todo), quiet=self.quiet):
             unfinished = self.work / "shards" / Path(shard.path).name
             record = write_shard(shard, table, spool_of[shard.path], self.schema, unfinished)
-            (self.folder / shard.path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(unfinished, self.folder / shard.path)
+            (self.staging / shard.path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unfinished, self.staging / shard.path)
             write_json(self._record_path(shard), record)
             spool_of[shard.path].remove()
 
@@ -150,10 +155,20 @@ class MirrorBuilder:
 
     def _is_finished(self, shard: Shard) -> bool:
         """Whether the shard is there with its record's size and checksum."""
-        record, path = self._record(shard), self.folder / shard.path
+        record, path = self._record(shard), self.path_of(shard.path)
         if record is None or not path.exists() or path.stat().st_size != record["size"]:
             return False
-        return bool(file_record(path, shard.path)["sha256"] == record["sha256"])
+        return bool(file_digest(path) == record["sha256"])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the folder holds the whole mirror."""
+        return (read_manifest(self.folder) or {}).get("fingerprint") == self.plan.fingerprint
+
+    def path_of(self, name: str) -> Path:
+        """Where a file of the mirror is now: among the staged ones, or at its place."""
+        staged = self.staging / name
+        return staged if staged.exists() else self.folder / name
 
     def _record_path(self, shard: Shard) -> Path:
         return self.work / "records" / f"{Path(shard.path).stem}.json"
@@ -162,34 +177,41 @@ class MirrorBuilder:
         """What is known of a finished shard, from this run's records or from a whole mirror's manifest."""
         made = _read_json(self._record_path(shard))
         if made is None:
-            whole = _read_json(self.folder / MANIFEST_FILE) or {"files": []}
+            whole = read_manifest(self.folder) or {"files": []}
             made = next((record for record in whole["files"] if record["path"] == shard.path), None)
         return made
 
     def _complete(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Annotations, index and card, then the manifest, last of all."""
+        """Annotations, index and card, then the manifest, last of all.
+
+        The card comes first, and leads to nothing until the staged files are at their places: without one, plain
+        ``datasets`` would load whatever files are there.
+        """
         files = list(records)
         for split in self.plan.settings.splits:
             name = f"annotations/{split}.parquet"
-            with replacing(self.folder / name) as path, parquet_writer(path, self.bare_schema) as writer:
+            with replacing(self.staging / name) as path, parquet_writer(path, self.bare_schema) as writer:
                 writer.write_table(self.annotations[split].table.cast(self.bare_schema))
-            files.append(file_record(self.folder / name, name))
+            files.append(file_record(self.staging / name, name))
         space = self.annotations[self.plan.settings.splits[0]].label_space
-        space.save(self.folder)
-        files.append(file_record(self.folder / FILE_NAME, FILE_NAME))
+        space.save(self.staging)
+        files.append(file_record(self.staging / FILE_NAME, FILE_NAME))
         if self.index is not None:
-            files += [file_record(self.folder / name, name) for name in copy_index(self.index, self.folder)]
+            files += [file_record(self.staging / name, name) for name in copy_index(self.index, self.staging)]
         card = render_dataset_card(
             self.plan, self.annotations, records, place=self.place, has_index=self.index is not None
         )
+        check_card(self.folder, card, replace=self.replace_card)
         write_text(self.folder / CARD_FILE, card)
         files.append(file_record(self.folder / CARD_FILE, CARD_FILE))
+        place(self.staging, self.folder, self.plan.fingerprint)
         manifest = {
             "fingerprint": self.plan.fingerprint,
             "facts": dict(self.plan.facts),
             "title": self.annotations[self.plan.settings.splits[0]].title,
             "settings": describe(self.plan.settings),
             "recordings": sum(record["rows"] for record in records),
+            "configs": count_rows(self.plan, self.annotations, records),
             "left_out": dict(sorted(count_reasons(records, "left_out").items())),
             "files": files,
         }
@@ -216,24 +238,6 @@ class MirrorBuilder:
                 "the source was changed while it was published", where=self.source.root,
                 found=f"another {', '.join(changed)}", expected="one state of it from beginning to end",
                 fix=f"Delete {self.folder} and run it again when nothing writes to the source.",
-            )  # fmt: skip
-
-    def _check_folder(self) -> None:
-        """Refuse a folder with another mirror in it: its shards would mix with ours."""
-        planned = {shard.path for shard in self.plan.shards} | {
-            f"annotations/{split}.parquet" for split in self.annotations
-        }
-        there = {str(path.relative_to(self.folder)) for path in self.folder.glob("[ad]*/*.parquet")}
-        begun = [path for path in (self.folder / WORK_FOLDER).glob("*") if path != self.work]
-        records = (_read_json(path) for path in (self.folder / MANIFEST_FILE, *(path / FACTS_FILE for path in begun)))
-        unlike = [record for record in records if record and record.get("facts") != self.plan.facts]
-        if unlike or begun or there - planned:
-            changed = ", ".join(changed_facts(unlike[0].get("facts") or {}, self.plan.facts)) if unlike else "settings"
-            raise PublishError(
-                "the folder holds another mirror", where=self.folder,
-                found=f"one of other {changed}" + (f", {min(there - planned)}" if there - planned else ""),
-                expected="an empty folder, or a mirror of what is published now; what was withdrawn or replaced since "
-                "would stay in its shards", fix="Choose another folder, or delete this one.",
             )  # fmt: skip
 
 

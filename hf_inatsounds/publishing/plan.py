@@ -93,7 +93,7 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Tells apart two mirrors whose bytes differ, 32 hexadecimal digits."""
-        return fingerprint(self.facts)[:32]
+        return _of(self.facts)
 
 
 def make_plan(
@@ -114,10 +114,6 @@ def make_plan(
     Raises:
         SourceError: if a configuration's name is unknown.
     """
-    shards: list[Shard] = []
-    for split in settings.splits:
-        rows = _selected(annotations[split], settings.configs) if audio else []
-        shards += _split_shards(annotations[split].table, split, rows, settings)
     facts = {
         "settings": [asdict(settings), audio],
         "annotations": {split: table_fingerprint(annotations[split].table) for split in settings.splits},
@@ -125,7 +121,25 @@ def make_plan(
         **(state or {}),
     }
     digests = {name: fingerprint({name: value}) for name, value in facts.items()}
-    return Plan(settings, tuple(shards), _data_files(annotations, settings, shards), digests)
+    folder = set_folder(_of(digests))
+    shards: list[Shard] = []
+    for split in settings.splits:
+        rows = _selected(annotations[split], settings.configs) if audio else []
+        shards += _split_shards(annotations[split].table, split, rows, settings, folder)
+    return Plan(settings, tuple(shards), _data_files(annotations, settings, shards, folder), digests)
+
+
+def _of(facts: Mapping[str, str]) -> str:
+    return fingerprint(facts)[:32]
+
+
+def set_folder(name: str) -> str:
+    """Where the shards of a fingerprint are: in a folder of their own, so that no glob of another card finds one.
+
+    >>> set_folder("0123456789abcdef0123456789abcdef")
+    'data/0123456789abcdef'
+    """
+    return f"data/{name[:16]}"
 
 
 def shuffled(recording_ids: list[int], *, seed: int, split: str) -> list[int]:
@@ -158,7 +172,7 @@ def _selected(annotations: Annotations, configs: tuple[str, ...]) -> list[int]:
     return sorted({position[key] for table in tables for key in table["recording_id"].to_pylist()})
 
 
-def _split_shards(table: pa.Table, split: str, rows: list[int], settings: MirrorSettings) -> list[Shard]:
+def _split_shards(table: pa.Table, split: str, rows: list[int], settings: MirrorSettings, folder: str) -> list[Shard]:
     ids, supercategories, evaluation, durations = (
         table[name].to_pylist() for name in ("recording_id", "supercategory", "evaluation", "duration_s")
     )
@@ -177,13 +191,13 @@ def _split_shards(table: pa.Table, split: str, rows: list[int], settings: Mirror
         placed += [((i + 0.5) / n, group, tuple(members[cuts[i] : cuts[i + 1]])) for i in range(n)]
     placed.sort(key=lambda one: one[:2])
     return [
-        Shard(f"data/{split}-{i:05d}-of-{len(placed):05d}-{group}.parquet", split, group, members)
+        Shard(f"{folder}/{split}-{i:05d}-of-{len(placed):05d}-{group}.parquet", split, group, members)
         for i, (_, group, members) in enumerate(placed)
     ]
 
 
 def _data_files(
-    annotations: Mapping[str, Annotations], settings: MirrorSettings, shards: list[Shard]
+    annotations: Mapping[str, Annotations], settings: MirrorSettings, shards: list[Shard], folder: str
 ) -> dict[str, dict[str, str]]:
     """Only configurations that are whole in this mirror, and only splits in which they have a shard."""
     names = [name for name in settings.configs if name != "annotations"]
@@ -196,7 +210,7 @@ def _data_files(
         for split in settings.splits:
             groups = {shard.group for shard in shards if shard.split == split}
             if any(_in_config(group, name) for group in groups):
-                found.setdefault(name, {})[split] = f"data/{split}-{globs[name]}.parquet"
+                found.setdefault(name, {})[split] = f"{folder}/{split}-{globs[name]}.parquet"
     found["annotations"] = {split: f"annotations/{split}.parquet" for split in settings.splits}
     return found
 

@@ -150,6 +150,11 @@ def file_record(path: Path, name: str) -> dict[str, Any]:
     return {"path": name, "size": os.path.getsize(path), "sha256": digest}
 
 
+def text_record(content: bytes, name: str) -> dict[str, Any]:
+    """As :func:`file_record`, of a file that is not written yet."""
+    return {"path": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def _row_groups(recordings: Iterator[tuple[int, Encoded]]) -> Iterator[tuple[list[int], list[Encoded]]]:
     rows: list[int] = []
     encoded: list[Encoded] = []

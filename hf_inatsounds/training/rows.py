@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from hf_inatsounds.encoded import embedded
 from hf_inatsounds.errors import SourceError
+from hf_inatsounds.mirrors import MANIFEST_FILE
 from hf_inatsounds.recordings import Recordings
 
 NEEDED = ("recording_id", "audio", "label", "file_name")
@@ -147,7 +148,8 @@ class ParquetRows:
         paths: the shards, in their order.
 
     Raises:
-        SourceError: if there is none, or one is no Parquet file with the columns needed.
+        SourceError: if there is none, one is no Parquet file with the columns needed, or a recording comes twice, as
+            it does where files of two mirrors are mixed.
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
@@ -166,6 +168,12 @@ class ParquetRows:
             self._groups += [(number, group) for group in range(metadata.num_row_groups)]
             sizes += [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        ids = pa.concat_tables([pq.read_table(path, columns=["recording_id"]) for path in self._paths])["recording_id"]
+        if doubled := len(ids) - len(ids.unique()):
+            raise SourceError(
+                "recordings come twice", where=f"{self._paths[0]} and {len(self._paths) - 1} more files", found=doubled,
+                expected="the shards of one mirror", fix=f"Take the files that its {MANIFEST_FILE} names.",
+            )  # fmt: skip
         self._open: OrderedDict[int, list[Row]] = OrderedDict()
 
     def __len__(self) -> int:

@@ -109,7 +109,8 @@ def test_finished_runs_are_evaluated_pushed_and_loaded_by_plain_transformers(hub
         repo = hub.repo(f"me/{name}", "model")
         files = set(repo.files)
         assert repo.private == private
-        assert {"README.md", "config.json", "preprocessor_config.json", "label_space.json", "recipe.yaml"} <= files
+        assert {"README.md", "config.json", "preprocessor_config.json", "label_space.json", "pushed.json"} <= files
+        assert ("recipe.yaml" in files) == (name != "shards")  # the recipe is of the weights of the push before
         assert "evaluation-validation/results.json" in files
         assert not [one for one in files if one.endswith(".parquet") or "checkpoint-" in one]
     # one file of weights, of the push before, would be what transformers reads

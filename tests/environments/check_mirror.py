@@ -4,8 +4,12 @@
 
 Publishes the embedded archive to a Hub on loopback, and lets each PYTHON, whose environment has only datasets and
 soundfile, load it from there and from the folder. Its rows must be those of the forward-only stream.
+
+Then publishes a small archive with other settings to one repository again, ended before each of its commits in turn: at
+every moment each PYTHON must see the mirror that was there or the new one, every recording once.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -14,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ASKED = ("all:train:streaming", "all:validation:prepared", "evaluation:train:prepared", "aves:test:streaming",
          "annotations:train:streaming")  # fmt: skip
@@ -48,6 +53,51 @@ def mirror_rows(python: str, place: object, environment: dict, asked: tuple) -> 
     return [{row["recording_id"]: row for row in json.loads(line)} for line in done.stdout.splitlines()]
 
 
+def look_between_commits(pythons: list, hub: Any, folder: Path) -> None:
+    from hf_inatsounds.publishing import hub as hub_module
+    from hf_inatsounds.publishing.hub import HubTarget
+    from hf_inatsounds.publishing.mirror import MirrorBuilder
+    from hf_inatsounds.publishing.plan import MirrorSettings
+    from tests.helpers.archive import write_source
+    from tests.helpers.interruptions import interruptions
+    from tests.helpers.plain_reader import plain_reader
+
+    hub_module.OPERATIONS_A_COMMIT = 12  # of the Hub's 100, since the mirrors are small
+    asked = [one for one in ASKED if not one.startswith("evaluation")]
+    (folder / "small").mkdir()
+    source, made = write_source(folder / "small"), {}
+    for name, settings in (
+        ("first", MirrorSettings(audio_format="wav", shard_bytes=400_000)),
+        ("again", MirrorSettings(shard_bytes=60_000, seed=1)),
+        ("birds", MirrorSettings(configs=("aves",))),
+    ):
+        made[name] = (folder / name, MirrorBuilder(str(source), folder / name, settings, quiet=True).build())
+
+    def publish(name: str) -> None:
+        target = HubTarget("me/again", quiet=True)
+        target.open()
+        target.upload(*made[name])
+
+    publish("first")
+    with contextlib.ExitStack() as stack:
+        homes = [hub.environment(folder / f"reader-{i}") for i in range(len(pythons))]
+        reads = [stack.enter_context(plain_reader(one, home)) for one, home in zip(pythons, homes, strict=True)]
+        for before, then in (("first", "again"), ("again", "birds")):
+            allowed = [
+                [{one: read(place, one) for one in asked} for place in ("me/again", made[then][0])] for read in reads
+            ]
+            moments = 0
+            for _ in interruptions(hub, "me/again", lambda then=then: publish(then)):
+                moments += 1
+                for python, read, sets in zip(pythons, reads, allowed, strict=True):
+                    found = {one: read("me/again", one) for one in asked}
+                    assert found in sets, f"{python}, {before} to {then}, moment {moments}: {found}"
+                    rows = [answer for answer in found.values() if not isinstance(answer, str)]
+                    assert all(rows), f"{python}: nothing is given"
+                    assert all(len({one[0] for one in row}) == len(row) for row in rows), f"{python}: a recording twice"
+            print(f"{before} to {then}: {moments} moments, each recording once in {', '.join(pythons)}", flush=True)
+
+
 def main(pythons: list) -> None:
     from hf_inatsounds.embedded import make_archives
     from tests.helpers.hub_server import hub_server
@@ -55,7 +105,8 @@ def main(pythons: list) -> None:
     with tempfile.TemporaryDirectory() as name, hub_server(Path(name, "hub")) as hub:
         folder = Path(name)
         source = make_archives(folder / "source")
-        environment = {**os.environ, **hub.environment(folder / "home")}
+        os.environ.update(hub.environment(folder / "home"))  # before huggingface_hub is imported
+        environment = dict(os.environ)
         command = [sys.executable, "-m", "hf_inatsounds.cli.main", "publish", str(source), "me/sounds", "--quiet"]
         subprocess.run([*command, "--work-dir", str(folder / "mirror")], env=environment, check=True)
         expected = [forward_rows(source, *one.split(":")[:2]) for one in ASKED]
@@ -69,6 +120,7 @@ def main(pythons: list) -> None:
                 assert found == expected, f"{python}, {place}: other rows than the forward-only stream"
                 Path(home).mkdir(exist_ok=True)
                 print(f"{python}, {place}: {sum(map(len, found))} rows as in the forward-only stream", flush=True)
+        look_between_commits(pythons, hub, folder)
 
 
 if __name__ == "__main__":

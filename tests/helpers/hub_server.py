@@ -225,6 +225,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             files = dict(repo.files)
             for line in body.read_bytes().splitlines():
                 key, value = (item := json.loads(line))["key"], item["value"]
+                if key == "header" and value.get("parentCommit", repo.sha) != repo.sha:
+                    return self._error(412, "A commit has happened since. Please refresh and try again.")
                 if key == "file":
                     files[value["path"]] = self._regular(base64.b64decode(value["content"]))
                 elif key == "lfsFile":
@@ -234,6 +236,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     files[value["path"]] = {"sha256": value["oid"], "oid": pointer, "size": value["size"], "lfs": True}
                 elif key == "deletedFile":
                     files.pop(value["path"])
+            repo.history[repo.sha] = repo.files
             repo.files, repo.commits = files, repo.commits + 1
         url = f"{self.hub.url}/{kind}/{repo_id}/commit/{repo.sha}"
         return self._json({"success": True, "commitOid": repo.sha, "commitUrl": url})

@@ -18,8 +18,8 @@ USER = "me"
 class Repo:
     """A repository's newest revision: path → sha256 of its content and git id, and its number of commits.
 
-    ``branches`` has the files of further branches, and of ``gated`` ones only who may read the files' contents is shown
-    them: ``readers`` are tokens.
+    ``history`` has the files of earlier commits, ``branches`` those of further branches, and of ``gated`` ones only who
+    may read the files' contents is shown them: ``readers`` are tokens.
     """
 
     private: bool
@@ -28,6 +28,7 @@ class Repo:
     branches: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     gated: bool = False
     readers: tuple[str, ...] = ()
+    history: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def sha(self) -> str:
@@ -41,7 +42,7 @@ class Repo:
         for branch, files in {"main": self.files, **self.branches}.items():
             if revision in (branch, self.sha_of(branch)):
                 return self.sha_of(branch), files
-        return None
+        return (revision, self.history[revision]) if revision in self.history else None
 
 
 @dataclass

@@ -11,10 +11,11 @@ import torch
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.downstream import benchmark as benchmarks
 from hf_inatsounds.downstream import embedding_cache
-from hf_inatsounds.downstream.benchmark import Options, benchmark
+from hf_inatsounds.downstream.benchmark import benchmark
 from hf_inatsounds.downstream.embedding import load_embedder
 from hf_inatsounds.downstream.embedding_cache import embed_task
 from hf_inatsounds.downstream.fine_tuning import write_source
+from hf_inatsounds.downstream.options import Options
 from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.downstream.tables import benchmark_text
 from hf_inatsounds.errors import CheckpointError, SuiteError

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from hf_inatsounds.audio import read_window
-from hf_inatsounds.downstream.benchmark import Options, benchmark
+from hf_inatsounds.downstream.benchmark import benchmark
+from hf_inatsounds.downstream.options import Options
 from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.evaluation import evaluate, processes, split_info

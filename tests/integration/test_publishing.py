@@ -44,6 +44,11 @@ def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def shards(folder):
+    """Name → bytes; the folder that they are in is named by the source, too."""
+    return {path.name: path.read_bytes() for path in folder.rglob("data/*/*.parquet")}
+
+
 def undecoded(rows):
     return rows.cast_column("audio", datasets.Audio(decode=False)) if "audio" in rows.features else rows
 
@@ -160,7 +165,7 @@ def test_the_manifest_has_every_file_and_its_checksum(mirror):
 
 def test_shards_stream_well(mirror, tmp_path, archives):
     build(archives, tmp_path, splits=("train",), settings={"shard_bytes": 10**9})
-    for path in sorted((tmp_path / "data").glob("*.parquet")):
+    for path in sorted((tmp_path / "data").glob("*/*.parquet")):
         metadata = pq.read_metadata(path)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         assert all(group.num_rows <= 100 for group in groups)
@@ -193,16 +198,16 @@ def test_by_index_a_part_reads_its_own_recordings_and_writes_the_same_bytes(tmp_
     IndexBuild(Source.parse(source), "train", index).run()
     settings = {"splits": ("train",), "settings": {"shard_bytes": 300_000}}
     build(source, tmp_path / "whole", **settings)
-    whole = files(tmp_path / "whole/data")
     with archive_server(source) as server:
         build(server.url, tmp_path / "one", part=Part(3, 30), index=index, **settings)
         assert 0 < server.log.sent_bytes["train.tar.gz"] < 0.6 * (source / "train.tar.gz").stat().st_size
         for rank in (2, 1, 0):
             build(server.url, tmp_path / "parts", part=Part(rank, 3), index=index, **settings)
-    one = files(tmp_path / "one/data")
+    whole, one, parts = (shards(tmp_path / name) for name in ("whole", "one", "parts"))
+    assert not list((tmp_path / "one").glob("data/*/*"))  # nothing is at its place before all is there
     assert one
     assert one.items() <= whole.items()
-    assert files(tmp_path / "parts/data") == whole
+    assert parts == whole
 
 
 def test_an_index_of_another_archive_is_refused_before_a_recording_is_read(tmp_path):
@@ -221,14 +226,13 @@ def test_an_unpacked_tree_and_a_url_give_the_same_shards(mirror, tiny, tmp_path)
     build(tmp_path / "tree", tmp_path / "from-tree")
     with serving(tiny) as url:
         build(url, tmp_path / "from-url")
-    expected = {name: content for name, content in files(mirror[0]).items() if name.startswith("data/")}
     for name in ("from-tree", "from-url"):
-        assert {name: one for name, one in files(tmp_path / name).items() if name.startswith("data/")} == expected
+        assert shards(tmp_path / name) == shards(mirror[0])
 
 
 def test_a_damaged_or_lost_shard_is_made_again(mirror, tiny, tmp_path):
     build(tiny, tmp_path)
-    first, second = sorted((tmp_path / "data").glob("train-*"))[:2]
+    first, second = sorted((tmp_path / "data").glob("*/train-*"))[:2]
     content = bytearray(first.read_bytes())
     content[1_000] ^= 1
     first.write_bytes(content)
@@ -256,7 +260,7 @@ def test_a_damaged_archive_publishes_nothing_and_costs_nothing_that_was_encoded(
             build(tiny, tmp_path)
     there = files(tmp_path)
     assert "manifest.json" not in there
-    assert not any(name.startswith("data/validation") for name in there)
+    assert not [name for name in there if "data/" in name and "/validation" in name]
     build(tiny, tmp_path)
     assert files(tmp_path) == files(mirror[0])
     assert len(encodings) == 24  # none twice
@@ -291,7 +295,7 @@ def test_an_index_goes_along_but_no_recording_does(tiny, tmp_path):
 def test_what_is_no_index_is_refused_as_one(mirror, tiny, tmp_path, name):
     (tmp_path / "index/sub").mkdir(parents=True)
     (tmp_path / "index/train.index.json").write_text("{}")
-    content = next((mirror[0] / "data").iterdir()) if name.endswith("parquet") else tiny / "train.tar.gz"
+    content = next((mirror[0] / "data").glob("*/*")) if name.endswith("parquet") else tiny / "train.tar.gz"
     (tmp_path / "index" / name).write_bytes(content.read_bytes())
     with pytest.raises(PublishError, match=rf"not an index: .*{name}: found a"):
         build(tiny, tmp_path / "mirror", audio=False, index=tmp_path / "index")

@@ -44,7 +44,7 @@ def plant(stem, document, files):
     files[names[5]] = wav(tone(900.0, 0.6, 5)[:9_600], 16_000)
     files[names[6]] = b"RIFF, or so it says" * 9
     files[names[7]] = wav(tone(900.0, 5.0, 5))
-    files[names[8]] = flac[: len(flac) // 2] + bytes(200)  # only decoding finds it
+    files[names[8]] = flac[: len(flac) // 2] + bytes(200)  # its first half can be heard; only decoding finds it
     document["audio"][4]["duration"] = 1.5
     document["audio"][3]["duration"] = 0.05
 

@@ -10,13 +10,13 @@ PACKAGE = Path(__file__).parents[2] / "hf_inatsounds"
 # what stands further down may import what stands further up, never the other way
 ORDER = (
     "errors", "overrides", "launching", "devices", "launched", "files", "identity", "fingerprints", "progress",
-    "schema", "labels", "archives", "annotation_json", "annotations", "prepared", "summary", "wav", "flac", "encoded",
-    "stand_ins", "rewritten", "audio", "windows", "hearing", "resampling", "defects", "digests", "playable", "decoding",
-    "ordering", "recordings", "indexed", "passed_over", "builder", "verification", "publishing", "objectives",
-    "frontends", "augmentation", "presets", "input_length", "model_input", "heads", "weights", "hub_checkpoints",
-    "loading", "checkpoints", "finetuning", "repairs", "models", "metrics", "evaluate_modules", "geo", "scoring",
-    "evaluation", "comparison", "reports", "source_reports", "embedded", "training", "inference", "downstream",
-    "cards", "model_hub", "quickstart", "cli",
+    "schema", "labels", "archives", "annotation_json", "annotations", "prepared", "summary", "wav", "flac",
+    "encoded", "stand_ins", "rewritten", "audio", "windows", "hearing", "resampling", "defects", "digests",
+    "playable", "decoding", "ordering", "recordings", "indexed", "passed_over", "mirrors", "builder",
+    "verification", "publishing", "objectives", "frontends", "augmentation", "presets", "input_length",
+    "model_input", "heads", "weights", "hub_checkpoints", "loading", "checkpoints", "finetuning", "repairs",
+    "models", "metrics", "evaluate_modules", "geo", "scoring", "evaluation", "comparison", "reports",
+    "source_reports", "embedded", "training", "inference", "downstream", "cards", "model_hub", "quickstart", "cli",
 )  # fmt: skip
 
 
