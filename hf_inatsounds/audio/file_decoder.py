@@ -153,8 +153,8 @@ class FileDecoder:
         """Mono samples between two gaps; a window that cannot be sought is decoded from the gap before it on."""
         since = max((last for _, last in self.gaps if last <= start), default=0)
         for first in dict.fromkeys((start, since)):
-            self._open_anew(first)
             try:
+                self._open_anew(first)
                 made = np.concatenate([NOTHING, *self._going_on(first, stop)])[start - first :]
             except (sf.LibsndfileError, RuntimeError):
                 continue

@@ -30,7 +30,7 @@ from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.rows import IndexedRows
-from hf_inatsounds.training.side_by_side import leaves_parameters_out, share_batch_norms
+from hf_inatsounds.training.side_by_side import has_own_batch_norms, leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
@@ -215,7 +215,7 @@ def training_arguments(setup: Setup) -> TrainingArguments:
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
         ddp_find_unused_parameters=leaves_parameters_out(setup.classifier.model),
-        ddp_broadcast_buffers=False,  # batch norms are shared, and nothing else in a buffer changes
+        ddp_broadcast_buffers=has_own_batch_norms(setup.classifier.model),  # shared ones are the same everywhere
         ddp_timeout=recipe.ddp_timeout,
         use_cpu=setup.state.device.type == "cpu",
         seed=recipe.seed,

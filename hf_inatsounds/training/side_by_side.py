@@ -29,21 +29,43 @@ def leaves_parameters_out(model: Any) -> bool:
     trained = [name for name, weights in model.named_parameters() if weights.requires_grad]
     if not masks and any(name.endswith("masked_spec_embed") for name in trained):
         return True
-    if not any(getattr(config, key, 0.0) for key in LAYER_DROPS):
-        return False
+    return any(weights.requires_grad for layer in _skippable(model) for weights in layer.parameters())
+
+
+def _skippable(model: Any) -> list[nn.Module]:
+    """Layers that a process may skip in a step."""
+    if not any(getattr(model.config, key, 0.0) for key in LAYER_DROPS):
+        return []
     try:
-        layers = body_layers(model)
+        return list(body_layers(model))
     except RecipeError:
-        return False
-    return any(weights.requires_grad for weights in layers.parameters())
+        return []
+
+
+def has_own_batch_norms(model: Any) -> bool:
+    """Whether a trained batch norm is in a layer that a process may skip, as a Conformer's are: those stay its own.
+
+    Statistics of all processes need all of them in the layer at once. DDP then gives all processes the first one's
+    running statistics before each pass.
+    """
+    inside = [module for layer in _skippable(model) for module in layer.modules()]
+    return any(_is_trained_norm(module) for module in inside)
+
+
+def _is_trained_norm(module: nn.Module) -> bool:
+    norms = (*SHARED, *SHARED.values())
+    return type(module) in norms and any(weights.requires_grad for weights in module.parameters())
 
 
 def share_batch_norms(model: nn.Module) -> int:
-    """Let each batch norm that is trained take its statistics from the examples of all processes; returns how many."""
-    shared = 0
+    """Let each trained batch norm take its statistics from the examples of all processes; returns how many do.
+
+    Those in layers that a process may skip stay its own (:func:`has_own_batch_norms`).
+    """
+    shared, own = 0, {id(module) for layer in _skippable(model) for module in layer.modules()}
     for module in model.modules():
         kind = SHARED.get(type(module))
-        if kind is not None and any(weights.requires_grad for weights in module.parameters()):
+        if kind is not None and _is_trained_norm(module) and id(module) not in own:
             module.__class__ = kind  # in place: its weights, hooks and what is frozen of it stay
             shared += 1
     return shared

@@ -208,8 +208,8 @@ def test_audio_does_not_go_to_a_repository_that_is_public_already(hub, tmp_path,
 def test_who_is_not_logged_in_is_told(hub, tmp_path, tiny):
     done = publish(hub, tmp_path, tiny, "me/sounds", code=1, token=False)
     assert re.search(r"^hf-inatsounds publish: .*hf auth login", done.stderr)
-    done = publish(hub, tmp_path, tiny, "not a name", code=1)
-    assert "bad repository id" in done.stderr
+    done = publish(hub, tmp_path, tiny, "not a name", code=2)
+    assert "must be owner/name" in done.stderr
 
 
 def test_the_hf_command_works_against_the_server(hub, tmp_path):

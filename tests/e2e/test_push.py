@@ -167,8 +167,10 @@ def test_what_cannot_be_pushed_is_told(tmp_path, runs, capsys):
     cases = [
         ((tmp_path, "me/model"), 1, "no finished run"),
         ((runs / "ast",), 2, "no repository to push to: REPO_ID: found ''; expected owner/name"),
-        ((runs / "ast", "not a name"), 2, "expected owner/name"),
     ]
     for words, code, part in cases:
         assert main(["push", *map(str, words)]) == code
         assert part in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["push", str(runs / "ast"), "not a name"])
+    assert "must be owner/name" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def expected_counts(source: Path) -> dict:
 
 def ffmpeg_folder(python: str) -> str | None:
     """PyAV's libraries under the names that torchcodec asks the loader for; None where it is not installed."""
-    folders = glob.glob(str(Path(python).parent.parent / "lib" / "*" / "site-packages" / "av.libs"))
+    folders = glob.glob(str(Path(python).absolute().parent.parent / "lib" / "*" / "site-packages" / "av.libs"))
     for folder in folders:
         for name in FFMPEG:
             for library in Path(folder).glob(f"lib{name}-*.so.*"):

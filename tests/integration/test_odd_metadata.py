@@ -54,7 +54,7 @@ def test_odd_metadata_go_through_every_command_and_stay_what_they_are(tmp_path, 
     ):
         assert main([*words, "--quiet"]) == 0, capsys.readouterr().err
     for split, odd in (("train", (*ODD, *MORE)), ("test", ODD)):
-        paths = sorted((tmp_path / "mirror" / "data").glob(f"{split}*.parquet"))
+        paths = sorted((tmp_path / "mirror" / "data").rglob(f"{split}*.parquet"))
         rows = sorted((row for path in paths for row in pq.read_table(path).to_pylist()), key=by_id)
         assert len(rows) == {"train": 12, "test": 6}[split]
         for row, values in zip(rows, odd, strict=False):
