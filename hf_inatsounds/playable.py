@@ -45,8 +45,9 @@ def playable(content: bytes) -> Playable:
 
     PCM and whole compressed recordings keep their bytes; a size of 0 in a WAV header is put right. A WAV file that ends
     within a sample is cut before it. A compressed recording that does not decode to its end, or not without a gap, is
-    written anew as 16-bit mono WAV, as far as it goes, with a header that promises what the original's promised and
-    tells where it is silent for damage, so that it still counts as truncated.
+    written anew as 16-bit mono WAV, as far as it goes, and so is a cut AIFF, W64, RF64 or AU, at which FFmpeg stops.
+    The new header promises what the original's promised and tells where it is silent for damage, so that the recording
+    still counts as truncated.
 
     Args:
         content: the recording's file.
@@ -76,7 +77,10 @@ def _readable(content: bytes, recording: Recording) -> tuple[bytes, bool]:
     """
     info, is_flac = recording.info, content.startswith(b"fLaC")
     if info.subtype.startswith("PCM") and not is_flac:
-        return (_whole_frames(content), False) if info.truncated else (_with_size(content), True)
+        if not info.truncated:
+            return _with_size(content), True
+        if content.startswith(b"RIFF") and wav_data(content[:HEAD_BYTES]):
+            return _whole_frames(content), False
     heard, is_whole = _heard(recording)
     if is_whole and (is_flac or info.subtype in WIDELY_READ):
         return content, True

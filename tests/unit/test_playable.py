@@ -107,3 +107,11 @@ def test_without_a_rate_a_decoder_keeps_the_one_of_its_column():
 def test_what_no_column_holds_is_an_error(audio):
     with pytest.raises(TypeError, match="audio must be what an audio column holds"):
         read_window(audio)
+
+
+@pytest.mark.parametrize("name", ["AIFF, cut", "W64, cut", "RF64, cut", "AU, cut"])
+def test_a_cut_container_that_ffmpeg_stops_at_becomes_a_wav_file(name):
+    content, _ = ODD[name]
+    made = playable(content)
+    assert made.content[:4] == b"RIFF"
+    assert made.content != content
