@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,9 @@ from hf_inatsounds.launching import OWN_LAUNCHER, TOLD, beside
 
 PATIENCE = timedelta(days=7)
 """Time-out of what may take long; a death is noticed without it."""
+
+ENDS_S = 3.0
+"""How long a process whose connections are closed is given to be seen as ended."""
 
 _GROUP = re.compile(r"gloo|NCCL|XCCL|ProcessGroup|peer|Timed out waiting|collective|TCPStore|Socket Timeout", re.I)
 _TIME_OUT = re.compile(r"time-?d? ?out", re.I)
@@ -123,7 +127,7 @@ class Launched:
         if _told():
             return EndedElsewhere("another process ended the run")
         told = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error) else type(error).__name__
-        gone = [rank for rank, place in enumerate(self._places) if _is_gone(*place)]
+        gone = self._gone()
         if gone and OWN_LAUNCHER in os.environ:
             return EndedElsewhere("the launcher says who is gone")
         if gone:
@@ -138,6 +142,15 @@ class Launched:
             what, where=f"process {self.process_index} of {self.num_processes} waited for {self.waits_for}", found=told,
             fix="Look at what the other processes were doing; ddp_timeout is how long gradients are waited for.",
         )  # fmt: skip
+
+    def _gone(self) -> list[int]:
+        """Processes that have ended; its connections may be closed a moment before the system says so of a process."""
+        until = time.monotonic() + ENDS_S
+        while True:
+            gone = [rank for rank, place in enumerate(self._places) if _is_gone(*place)]
+            if gone or time.monotonic() > until:
+                return gone
+            time.sleep(0.05)
 
     @classmethod
     def _join(cls) -> tuple[Any, list[tuple[str, int]]]:
