@@ -57,8 +57,8 @@ wheel: $(READY)
 	$(BIN)/python -c 'import glob, sysconfig; open(glob.glob("build/wheel/venv/lib/*/site-packages")[0] + "/libraries.pth", "w").write(sysconfig.get_path("purelib"))'
 	cd build/wheel && venv/bin/hf-inatsounds --version
 	cd build/wheel && venv/bin/python -c 'import hf_inatsounds, sys; p = hf_inatsounds.__file__; sys.exit("build/wheel" not in p)'
-	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds").joinpath("templates/model_card.md.jinja").read_text()'
-	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds").joinpath("templates/dataset_card.md.jinja").read_text()'
+	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds.reports").joinpath("templates/model_card.md.jinja").read_text()'
+	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds.publishing").joinpath("dataset_card.md.jinja").read_text()'
 	cd build/wheel && venv/bin/hf-inatsounds quickstart --help > /dev/null
 
 # The loading script under datasets 3.6.0, in an environment of its own, against the builder under this one's datasets.

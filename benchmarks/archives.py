@@ -27,7 +27,7 @@ from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.seek_index import file_names, read_index
 from hf_inatsounds.archives.seekable import SeekableArchive, spans_of
-from hf_inatsounds.ordering import mixed_order
+from hf_inatsounds.data.ordering import mixed_order
 from tests.helpers.archive_server import ArchiveServer
 from tests.helpers.noise import write_noise
 

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.comparison import compare
+from hf_inatsounds.evaluation.comparison import compare
 from hf_inatsounds.evaluation.measures import Bootstrap
 
 RECIPES = Path("train/recipes")

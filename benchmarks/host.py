@@ -52,10 +52,10 @@ from transformers import ASTFeatureExtractor
 from hf_inatsounds import flac
 from hf_inatsounds.audio import probe, read_window
 from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.decoding import torchcodec_available
+from hf_inatsounds.data.audio_column import torchcodec_available
+from hf_inatsounds.data.rows import ParquetRows
 from hf_inatsounds.frontends import AstFrontend
 from hf_inatsounds.publishing.shards import ROW_GROUP_BYTES, ROW_GROUP_ROWS, parquet_writer
-from hf_inatsounds.training.rows import ParquetRows
 from hf_inatsounds.training.stream import CropCollator, RecordingList
 
 RATE, MODEL_RATE, BATCH = 22_050, 16_000, 15
@@ -271,7 +271,7 @@ def summary(times: dict[str, list[float]], size_s: int) -> dict[str, Any]:
 
 def digest_ms(bench: Bench) -> float:
     """What the digest adds to an example in the first epoch."""
-    from hf_inatsounds.defects import digest_of
+    from hf_inatsounds.audio.defects import digest_of
 
     contents = [row["audio"]["bytes"] for row in bench.recordings.rows.take(range(45))]
     began = time.process_time()

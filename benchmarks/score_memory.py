@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.evaluation import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.geo import Reweighting, fit_prior
-from hf_inatsounds.labels import LabelSpace, Taxon
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.scoring import FileScores, folder
 from hf_inatsounds.scoring.folder import WORK, Blocks

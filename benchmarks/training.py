@@ -31,7 +31,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from benchmarks.publish import make_source, real_recordings
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.training.arguments import Recipe, make_recipe
 from hf_inatsounds.training.setup import set_up
 

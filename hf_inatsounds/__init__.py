@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hf_inatsounds.builder import INatSounds, load_dataset
+    from hf_inatsounds.audio.windows import WindowSpec
+    from hf_inatsounds.data.builder import INatSounds, load_dataset
+    from hf_inatsounds.data.labels import LabelSpace
     from hf_inatsounds.errors import InatSoundsError
-    from hf_inatsounds.labels import LabelSpace
-    from hf_inatsounds.models import build_classifier, load_classifier
-    from hf_inatsounds.windows import WindowSpec
+    from hf_inatsounds.models.classifier import build_classifier, load_classifier
 
 _HOMES = {
-    "INatSounds": "builder",
-    "load_dataset": "builder",
+    "INatSounds": "data.builder",
+    "load_dataset": "data.builder",
     "InatSoundsError": "errors",
-    "LabelSpace": "labels",
-    "build_classifier": "models",
-    "load_classifier": "models",
-    "WindowSpec": "windows",
+    "LabelSpace": "data.labels",
+    "build_classifier": "models.classifier",
+    "load_classifier": "models.classifier",
+    "WindowSpec": "audio.windows",
 }
-_MODULES = ("audio", "frontends", "metrics", "windows", "schema")
+_MODULES = ("audio", "frontends", "geo", "metrics", "schema")
 
 __all__ = [
     "INatSounds",

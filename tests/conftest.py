@@ -44,7 +44,7 @@ def animals() -> Path:
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded archive, made once."""
-    from hf_inatsounds.embedded import make_archives
+    from hf_inatsounds.quickstart import make_archives
 
     return make_archives(tmp_path_factory.mktemp("embedded"))
 

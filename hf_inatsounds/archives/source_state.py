@@ -11,7 +11,7 @@ from pathlib import Path
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.http_ranges import HttpRanges
 from hf_inatsounds.archives.ranges import LocalRanges, RangeReader, open_ranges
-from hf_inatsounds.identity import file_digest
+from hf_inatsounds.fingerprints import file_digest
 from hf_inatsounds.schema import STEMS
 
 EDGE_BYTES = 64 << 10

@@ -11,8 +11,8 @@ from typing import Any
 import soundfile as sf
 
 from hf_inatsounds.audio import mp3, ogg
+from hf_inatsounds.audio.wav import OPEN_LENGTH, wav_data, wav_data_bytes, wav_header
 from hf_inatsounds.errors import encodable
-from hf_inatsounds.wav import OPEN_LENGTH, wav_data, wav_data_bytes, wav_header
 
 _W64_HEAD = 104
 """Bytes before the samples of the shortest W64 file."""

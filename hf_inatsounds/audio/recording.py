@@ -12,13 +12,13 @@ import soxr
 
 from hf_inatsounds import flac
 from hf_inatsounds.audio import file_decoder
+from hf_inatsounds.audio.encoded import DecodedSamples, file_size, head_of, located
 from hf_inatsounds.audio.file_decoder import NOTHING, FileDecoder, Waveform, too_long
 from hf_inatsounds.audio.gaps import merged, only_numbers
-from hf_inatsounds.encoded import DecodedSamples, file_size, head_of, located
+from hf_inatsounds.audio.rewritten import told_gaps
+from hf_inatsounds.audio.stand_ins import stand_in_kind
+from hf_inatsounds.audio.wav import HEAD_BYTES, plain_wav
 from hf_inatsounds.errors import AudioError, EmptyAudioError
-from hf_inatsounds.rewritten import told_gaps
-from hf_inatsounds.stand_ins import stand_in_kind
-from hf_inatsounds.wav import HEAD_BYTES, plain_wav
 
 MARGIN_SAMPLES = 128
 """Decoded beside a window before resampling and cut off after it, so that its edges carry no filter transient. A

@@ -18,8 +18,8 @@ from hf_inatsounds.cli.output import show
 from hf_inatsounds.schema import SPLITS
 
 if TYPE_CHECKING:
-    from hf_inatsounds.annotations import Annotations
     from hf_inatsounds.archives.fetch import Source
+    from hf_inatsounds.data.annotations import Annotations
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Count, and print the tables; a split that cannot be read is named, the others go on, and the exit code is 1."""
-    from hf_inatsounds.annotations import annotation_file
     from hf_inatsounds.archives.fetch import Source, held
+    from hf_inatsounds.data.annotation_summary import summarise_annotations
+    from hf_inatsounds.data.annotations import annotation_file
     from hf_inatsounds.errors import SourceError
-    from hf_inatsounds.source_reports import annotations_text
-    from hf_inatsounds.summary import summarise_annotations
+    from hf_inatsounds.reports.source_reports import annotations_text
 
     source = Source.parse(arguments.source)
     splits = [arguments.split] if arguments.split else held(SPLITS, lambda one: bool(annotation_file(source, one)))
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(source: Source, split: str, odd: OddOnes) -> Annotations | None:
-    from hf_inatsounds.annotations import read_annotations
+    from hf_inatsounds.data.annotations import read_annotations
 
     with odd.named(split):
         return read_annotations(source, split)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the card, and print its path; an evaluation that cannot be read is named, and the exit code is 1."""
-    from hf_inatsounds.cards import write_card
+    from hf_inatsounds.reports.model_card import write_card
 
     odd = OddOnes("card")
     path = write_card(arguments.run_dir, model_id=arguments.model_id, passed_over=odd.add)

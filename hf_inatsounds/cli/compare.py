@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) < 2:
         raise ArgumentsError("nothing to compare", where="RUN", found=len(arguments.runs), expected="at least two")
     hush_libraries()
-    from hf_inatsounds.comparison import compare
     from hf_inatsounds.evaluation import Bootstrap
+    from hf_inatsounds.evaluation.comparison import compare
     from hf_inatsounds.reports import comparison_text, write_comparison
 
     odd = OddOnes("compare")

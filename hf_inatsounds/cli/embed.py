@@ -37,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Embed; a file that was not heard whole is named, the others go on, and the exit code is 1."""
     hush_libraries()
-    from hf_inatsounds.downstream.embedding import load_embedder
-    from hf_inatsounds.downstream.embedding_table import EmbeddingTable, embed_file
+    from hf_inatsounds.audio.windows import chosen_window
     from hf_inatsounds.files import replacing
+    from hf_inatsounds.inference.embedding import load_embedder
+    from hf_inatsounds.inference.embedding_table import EmbeddingTable, embed_file
     from hf_inatsounds.progress import track
-    from hf_inatsounds.windows import chosen_window
 
     embedder = load_embedder(
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype

@@ -73,12 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, write the report, and print the table."""
     hush_libraries()
+    from hf_inatsounds.audio.windows import chosen_window
     from hf_inatsounds.errors import ArgumentsError
     from hf_inatsounds.evaluation import Bootstrap, GeoChoice, evaluate, launched_processes, split_info
-    from hf_inatsounds.models import load_classifier
+    from hf_inatsounds.models.classifier import load_classifier
     from hf_inatsounds.reports import results_text, write_report
     from hf_inatsounds.scoring import FileScores
-    from hf_inatsounds.windows import chosen_window
 
     geo = None
     if arguments.geo_prior is not None:

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Fit, save, and print what was chosen."""
     import numpy as np
 
-    from hf_inatsounds.evaluation.split import split_table
+    from hf_inatsounds.data.split_info import split_table
     from hf_inatsounds.geo import fit_prior
 
     annotations, table = split_table(arguments.source, arguments.name, arguments.split)

@@ -12,7 +12,7 @@ from hf_inatsounds.cli.output import note
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable, storable
 
 if TYPE_CHECKING:
-    from hf_inatsounds.hearing import Hearing
+    from hf_inatsounds.audio.hearing import Hearing
 
 
 class HeardFiles:
@@ -33,7 +33,7 @@ class HeardFiles:
     @contextlib.contextmanager
     def file(self, name: str) -> Iterator[Hearing]:
         """A file's ``Hearing``, which is told when the block ends without an error."""
-        from hf_inatsounds.hearing import Hearing
+        from hf_inatsounds.audio.hearing import Hearing
 
         name = storable(name)
         hearing = self.found[name] = Hearing()

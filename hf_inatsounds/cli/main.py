@@ -11,7 +11,7 @@ from hf_inatsounds import __version__
 from hf_inatsounds.cli.arguments import OneLineParser
 from hf_inatsounds.cli.output import never_fail_to_print
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable
-from hf_inatsounds.launching import beside, is_first_to_tell, leave
+from hf_inatsounds.runtime.launching import beside, is_first_to_tell, leave
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",

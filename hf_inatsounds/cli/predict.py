@@ -52,11 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "parquet" and not arguments.out:
         raise ArgumentsError("Parquet does not go to a terminal", where="--out", found="nothing", expected="a file")
     hush_libraries()
+    from hf_inatsounds.audio.windows import chosen_window
     from hf_inatsounds.files import replacing
-    from hf_inatsounds.inference import LINES, Detection, predict_file, write_detections
-    from hf_inatsounds.models import load_classifier
+    from hf_inatsounds.inference.predict import LINES, Detection, predict_file, write_detections
+    from hf_inatsounds.models.classifier import load_classifier
     from hf_inatsounds.progress import track
-    from hf_inatsounds.windows import chosen_window
 
     classifier = load_classifier(
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype

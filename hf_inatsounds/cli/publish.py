@@ -135,8 +135,8 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
-    from hf_inatsounds.annotations import annotation_file
     from hf_inatsounds.archives.fetch import Source
+    from hf_inatsounds.data.annotations import annotation_file
     from hf_inatsounds.publishing.plan import MirrorSettings
 
     source = Source.parse(arguments.source)

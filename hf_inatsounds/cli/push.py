@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate if need be, push, and print the commit's address."""
-    from hf_inatsounds.model_hub import open_repository, push_model
+    from hf_inatsounds.publishing.model_hub import open_repository, push_model
     from hf_inatsounds.training.arguments import read_recipe
     from hf_inatsounds.training.checks import is_repo_id
 
@@ -75,8 +75,8 @@ def evaluate_for_card(folder: Path, recipe: Recipe, split: str | None = None, *,
         split: None for the one that the recipe validates on, or the test split where there is none.
         quiet: no progress.
     """
-    from hf_inatsounds.cards import read_results
     from hf_inatsounds.errors import ScoresError
+    from hf_inatsounds.reports.model_card import read_results
 
     try:
         there = {results["dataset"]["split"] for results in read_results(folder)}
@@ -86,7 +86,7 @@ def evaluate_for_card(folder: Path, recipe: Recipe, split: str | None = None, *,
         return
     hush_libraries()
     from hf_inatsounds.evaluation import evaluate, split_info
-    from hf_inatsounds.models import load_classifier
+    from hf_inatsounds.models.classifier import load_classifier
 
     split = split or ("test" if recipe.validation_split == "none" else recipe.validation_split)
     note(f"evaluating the {split} split for the card", quiet=quiet)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run it, and print results, paths and what to try next."""
     hush_libraries()
-    from hf_inatsounds.quickstart import quickstart
+    from hf_inatsounds.quickstart.run import quickstart
 
     made = quickstart(arguments.out, seed=arguments.seed, quiet=arguments.quiet)
     show(made.as_json(), made.text(), as_json=arguments.json)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
-from hf_inatsounds.launching import beside, run_processes
+from hf_inatsounds.runtime.launching import beside, run_processes
 
 if TYPE_CHECKING:
     from hf_inatsounds.training.arguments import Recipe
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if recipe.push_to_hub:
         from hf_inatsounds.cli.push import evaluate_for_card
-        from hf_inatsounds.model_hub import push_model
+        from hf_inatsounds.publishing.model_hub import push_model
 
         evaluate_for_card(Path(recipe.out), recipe, quiet=quiet)
         found["pushed"] = push_model(recipe.out, recipe.push_to_hub, public=recipe.hub_public)
@@ -144,7 +144,7 @@ def _dry_run(recipe: Recipe, resume: Resume, as_json: bool) -> None:
 def _open_repository(recipe: Recipe, *, create: bool) -> None:
     """Look whether the run may be pushed, before it begins; one of many processes asks."""
     if recipe.push_to_hub and os.environ.get("RANK", "0") == "0":
-        from hf_inatsounds.model_hub import open_repository
+        from hf_inatsounds.publishing.model_hub import open_repository
 
         open_repository(recipe.push_to_hub, public=recipe.hub_public, create=create)
 

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, print the report; 1 if the source is not whole."""
-    from hf_inatsounds.source_reports import verification_text
+    from hf_inatsounds.reports.source_reports import verification_text
     from hf_inatsounds.verification import verify
 
     report = verify(

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.audio.windows import chosen_window
 from hf_inatsounds.downstream.clips import Fold, Suite, Task
 from hf_inatsounds.downstream.crosswalk import Crosswalk, match_classes, read_codes, read_synonyms
-from hf_inatsounds.downstream.embedding import Embedder, load_embedder
 from hf_inatsounds.downstream.embedding_cache import default_cache
 from hf_inatsounds.downstream.fine_tuning import fine_tuning_recipe, is_preset
 from hf_inatsounds.downstream.fold_files import fold_file, fold_fingerprint, load_fold, save_fold
@@ -25,9 +25,9 @@ from hf_inatsounds.downstream.references import references_of
 from hf_inatsounds.errors import ArgumentsError, CheckpointError, SuiteError
 from hf_inatsounds.evaluation import RESULTS_FILE, environment
 from hf_inatsounds.files import defined, write_json
+from hf_inatsounds.inference.embedding import Embedder, load_embedder
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.windows import chosen_window
 
 
 def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: bool = False) -> dict[str, Any]:

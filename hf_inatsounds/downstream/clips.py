@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from hf_inatsounds.audio import Recording, Waveform, probe
 from hf_inatsounds.downstream.policies import Policy
 from hf_inatsounds.errors import AudioError, SuiteError
-from hf_inatsounds.identity import file_digest, file_stamp
+from hf_inatsounds.fingerprints import file_digest, file_stamp
 
 TOLERANCE_S = 0.1
 """How far an annotation may reach past the recording's end: tables are rounded, and codecs pad."""

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_inatsounds.audio import Waveform
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.downstream.clips import Clip, Task, content_digest
-from hf_inatsounds.downstream.embedding import Embedder, Kind
 from hf_inatsounds.files import replacing
 from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, versions
+from hf_inatsounds.inference.embedding import Embedder, Kind
 from hf_inatsounds.progress import track
-from hf_inatsounds.windows import WindowSpec
 
 CLIPS_A_FILE = 256
 """Clips that are lost at most when a run is killed."""

@@ -16,14 +16,14 @@ import numpy as np
 import soundfile as sf
 import yaml
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.downstream.clips import Clip, Fold, Task
 from hf_inatsounds.downstream.probes import held_out
 from hf_inatsounds.errors import SuiteError
 from hf_inatsounds.files import write_json
-from hf_inatsounds.presets import PRESETS
+from hf_inatsounds.models.from_preset import PRESETS
 from hf_inatsounds.schema import RANKS
 from hf_inatsounds.training.arguments import Recipe, make_recipe, read_recipe
-from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,8 +15,7 @@ from safetensors.numpy import load_file, save_file
 from hf_inatsounds.downstream.clips import ParquetCell, Task
 from hf_inatsounds.downstream.protocols import FoldResult
 from hf_inatsounds.files import replacing, write_json
-from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, versions
-from hf_inatsounds.identity import file_stamp
+from hf_inatsounds.fingerprints import code_fingerprint, file_stamp, fingerprint, versions
 
 
 def fold_file(folder: Path, task: str, fold: str) -> Path:

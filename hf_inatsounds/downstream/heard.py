@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hf_inatsounds.audio.hearing import Hearing, hear
 from hf_inatsounds.downstream.overlap import Event, full_windows
 from hf_inatsounds.errors import AudioError, storable
-from hf_inatsounds.hearing import Hearing, hear
 
 _heard: dict[tuple[str, int, int], Hearing] = {}
 """Path, size and time of a file → what is heard of it."""

@@ -15,16 +15,16 @@ from torch.nn import functional
 from transformers import get_cosine_schedule_with_warmup
 
 from hf_inatsounds.audio import Waveform
-from hf_inatsounds.devices import choose_device, frontend_device
+from hf_inatsounds.audio.windows import WindowSpec, random_crop
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.downstream.clips import Clip, Task
-from hf_inatsounds.input_length import minimum_samples
-from hf_inatsounds.labels import LabelSpace, Taxon
-from hf_inatsounds.models import Classifier, build_classifier, pad_batch
+from hf_inatsounds.models.classifier import Classifier, build_classifier, pad_batch
+from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.objectives import Multilabel
 from hf_inatsounds.progress import Bar
+from hf_inatsounds.runtime.devices import choose_device, frontend_device
 from hf_inatsounds.schema import RANKS
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.windows import WindowSpec, random_crop
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

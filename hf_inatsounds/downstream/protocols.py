@@ -14,13 +14,13 @@ import torch
 from hf_inatsounds.downstream.attentive_probe import fit_attentive
 from hf_inatsounds.downstream.clips import Fold, Task
 from hf_inatsounds.downstream.crosswalk import Crosswalk
-from hf_inatsounds.downstream.embedding import Embedder, embedder_of, load_embedder
 from hf_inatsounds.downstream.embedding_cache import embed_task, window_means
 from hf_inatsounds.downstream.fine_tuning import fine_tune
 from hf_inatsounds.downstream.multilabel_tuning import tune_multilabel
 from hf_inatsounds.downstream.policies import measure, measure_one
 from hf_inatsounds.downstream.probes import Examples, centroids, choose_strength, fit_linear, shots
 from hf_inatsounds.errors import SuiteError
+from hf_inatsounds.inference.embedding import Embedder, embedder_of, load_embedder
 from hf_inatsounds.training.arguments import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]

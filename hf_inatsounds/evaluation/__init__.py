@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hf_inatsounds.data.split_info import SplitInfo, split_info, split_table, training_counts
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import launched_processes
 from hf_inatsounds.evaluation.run import RESULTS_FILE, TRAIN_FILE, GeoChoice, environment, evaluate, score_split
-from hf_inatsounds.evaluation.split import SplitInfo, split_info, split_table, training_counts
 
 __all__ = [
     "RESULTS_FILE",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import CheckpointError
-from hf_inatsounds.heads import reorder_head
-from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
+from hf_inatsounds.models.heads import reorder_head
 
 
 def fit_classes(classifier: Classifier, label_space: LabelSpace, needed: Sequence[int]) -> None:

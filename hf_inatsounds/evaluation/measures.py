@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.geo import GeoPrior, Reweighting, apply_prior
-from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.metrics import (
     Replicates,
     bootstrap,

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_inatsounds.devices import device_count, dtype_name
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.split_info import SplitInfo
 from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.classes import fit_classes
-from hf_inatsounds.evaluation.split import SplitInfo
 from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, tensors_fingerprint, versions
-from hf_inatsounds.launched import Launched
-from hf_inatsounds.launching import beside
-from hf_inatsounds.models import Classifier, load_classifier
+from hf_inatsounds.models.classifier import Classifier, load_classifier
 from hf_inatsounds.progress import track
+from hf_inatsounds.runtime.devices import device_count, dtype_name
+from hf_inatsounds.runtime.launched import Launched
+from hf_inatsounds.runtime.launching import beside
 from hf_inatsounds.scoring.folder import Blocks
-from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-MADE_BY = ("hf_inatsounds.scoring.folder", "hf_inatsounds.evaluation.classes", "hf_inatsounds.builder")
+MADE_BY = ("hf_inatsounds.scoring.folder", "hf_inatsounds.evaluation.classes", "hf_inatsounds.data.builder")
 """Modules that make scores of recordings; what they import counts too."""
 
 COMPUTED_BY = ("torch", "torchaudio", "transformers", "numpy", "soundfile", "soxr", "numba")

@@ -12,25 +12,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hf_inatsounds.defects import DefectLog
-from hf_inatsounds.devices import device_name, dtype_name
-from hf_inatsounds.digests import count_identical, read_digests
+from hf_inatsounds.audio.defects import DefectLog
+from hf_inatsounds.audio.digests import count_identical, read_digests
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.split_info import SplitInfo, training_counts
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
-from hf_inatsounds.evaluation.split import SplitInfo, training_counts
 from hf_inatsounds.files import defined, write_json
+from hf_inatsounds.fingerprints import checkpoint_digest, read_record
 from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
-from hf_inatsounds.identity import checkpoint_digest, read_record
-from hf_inatsounds.launched import Launched
 from hf_inatsounds.metrics.pooling import POOLINGS
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.progress import note, track
+from hf_inatsounds.runtime.devices import device_name, dtype_name
+from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.scoring.folder import WORK, Blocks, block_size, finished
 from hf_inatsounds.scoring.scores import SCORES_MANIFEST
-from hf_inatsounds.windows import WindowSpec
 
 RESULTS_FILE = "results.json"
 TRAIN_FILE = "train.json"

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from hf_inatsounds.audio.windows import WindowSpec, check_heard
 from hf_inatsounds.errors import CheckpointError, RecipeError
-from hf_inatsounds.windows import WindowSpec, check_heard
 
 Precision = Literal["float64", "float32"]
 

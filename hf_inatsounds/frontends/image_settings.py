@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from hf_inatsounds.errors import CheckpointError, RecipeError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.frontends.base import Precision, check_precision
+from hf_inatsounds.frontends.overrides import check_keys
 from hf_inatsounds.frontends.settings import check_settings
-from hf_inatsounds.overrides import check_keys
 
 WINDOW_SAMPLES = 512
 HOP_SAMPLES = 128

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.overrides import check_extractor
+from hf_inatsounds.frontends.overrides import check_extractor
 
 REFUSALS = (
     ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError, MemoryError,

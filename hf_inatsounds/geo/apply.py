@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.geo.fitted import FittedPrior
-from hf_inatsounds.labels import LabelSpace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Mode = Literal["mask", "soft"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.objectives.base import Objective
 from hf_inatsounds.objectives.contrastive import Contrastive, supervised_contrastive_losses
 from hf_inatsounds.objectives.hierarchy import RankTerm, rank_terms

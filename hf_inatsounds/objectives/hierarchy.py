@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.schema import RANKS
 
 
@@ -37,7 +37,7 @@ def rank_terms(label_space: LabelSpace, weights: Mapping[str, float]) -> tuple[R
     Raises:
         RecipeError: if a rank is unknown or a species' own, or its weight not above 0.
 
-    >>> from hf_inatsounds.labels import LabelSpace, Taxon
+    >>> from hf_inatsounds.data.labels import LabelSpace, Taxon
     >>> lineage = ("Animalia", "Chordata", "Aves", "Passeriformes", "Turdidae", "Turdus")
     >>> birds = [Taxon(f"Turdus {e}", "", "Aves", (*lineage, e), True) for e in ("merula", "pilaris")]
     >>> rank_terms(LabelSpace(tuple(birds)), {"genus": 0.5})[0].taxa

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hf_inatsounds.annotations import Annotations
+from hf_inatsounds.data.annotations import Annotations
 from hf_inatsounds.publishing.plan import Plan
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
@@ -41,7 +41,7 @@ def render_dataset_card(
     space = annotations[plan.settings.splits[0]].label_space
     official = len(space) == OFFICIAL_CLASSES
     title = "iNaturalist Sounds Dataset" if official else annotations[plan.settings.splits[0]].title
-    template = files("hf_inatsounds").joinpath("templates/dataset_card.md.jinja").read_text(encoding="utf-8")
+    template = files("hf_inatsounds.publishing").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(  # Markdown, not HTML: the Hub sanitises what it renders
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

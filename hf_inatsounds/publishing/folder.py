@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.data.mirror import CARD_FILE, MANIFEST_FILE, parse_manifest
 from hf_inatsounds.errors import PublishError
-from hf_inatsounds.fingerprints import changed_facts
-from hf_inatsounds.identity import file_digest, read_record
-from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE, parse_manifest
+from hf_inatsounds.fingerprints import changed_facts, file_digest, read_record
 from hf_inatsounds.publishing.plan import set_folder
 
 WORK_FOLDER = ".publishing"

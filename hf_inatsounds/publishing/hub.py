@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
+from hf_inatsounds.data.mirror import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.publishing.dataset_card import render_waiting_card
 from hf_inatsounds.publishing.hub_repository import MIRROR, HubRepository, Locate
 from hf_inatsounds.publishing.hub_state import NOTES, HubState, Record

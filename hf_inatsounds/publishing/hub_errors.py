@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from hf_inatsounds.data.mirror import HTTP_LIBRARIES
 from hf_inatsounds.errors import PublishError
-from hf_inatsounds.mirrors import HTTP_LIBRARIES
 
 
 @contextlib.contextmanager

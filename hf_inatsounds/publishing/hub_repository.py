@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.data.mirror import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.errors import PublishError
-from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.publishing.folder import changed_card
 from hf_inatsounds.publishing.hub_errors import as_publish_errors

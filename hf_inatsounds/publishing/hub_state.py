@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE, is_record, parse_manifest
+from hf_inatsounds.data.mirror import CARD_FILE, MANIFEST_FILE, is_record, parse_manifest
 
 Record = dict[str, Any]
 """``{"path", "size", "sha256"}`` of a file, and for a shard what is known of it."""

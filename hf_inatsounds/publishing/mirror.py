@@ -13,15 +13,14 @@ from typing import Any
 
 import soundfile as sf
 
-from hf_inatsounds.annotations import Annotations, read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.source_state import audio_state
+from hf_inatsounds.data.annotations import Annotations, read_annotations
+from hf_inatsounds.data.labels import FILE_NAME
+from hf_inatsounds.data.mirror import CARD_FILE, MANIFEST_FILE
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
-from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, versions
-from hf_inatsounds.identity import file_digest
-from hf_inatsounds.labels import FILE_NAME
-from hf_inatsounds.mirrors import CARD_FILE, MANIFEST_FILE
+from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, file_digest, versions
 from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import count_reasons, count_rows, render_dataset_card
 from hf_inatsounds.publishing.folder import FACTS_FILE, WORK_FOLDER, check_card, check_folder, place, read_manifest

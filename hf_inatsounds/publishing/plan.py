@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hf_inatsounds.annotations import Annotations
+from hf_inatsounds.data.annotations import Annotations
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.fingerprints import fingerprint, table_fingerprint
 from hf_inatsounds.schema import SAMPLING_RATE_HZ, SPLITS

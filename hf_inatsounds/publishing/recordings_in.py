@@ -10,8 +10,8 @@ from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.seek_index import has_index
 from hf_inatsounds.archives.seekable import spans_of
 from hf_inatsounds.archives.tar_walk import Member, require_size
+from hf_inatsounds.data.indexed_rows import open_indexed, require_complete
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.recordings import open_indexed, require_complete
 from hf_inatsounds.schema import STEMS
 
 MAX_RECORDING_BYTES = 256 << 20

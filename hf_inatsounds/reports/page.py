@@ -154,7 +154,7 @@ def _render(template: str, **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hf_inatsounds", "templates"),
+        loader=jinja2.PackageLoader("hf_inatsounds.reports", "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,  # names of species and of folders are whatever somebody wrote
         trim_blocks=True,

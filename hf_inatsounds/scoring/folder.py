@@ -18,18 +18,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hf_inatsounds.defects import DefectLog, Inspection
-from hf_inatsounds.digests import write_digests
+from hf_inatsounds.audio.defects import DefectLog, Inspection
+from hf_inatsounds.audio.digests import write_digests
+from hf_inatsounds.audio.hearing import Hearing
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
-from hf_inatsounds.fingerprints import changed_facts
-from hf_inatsounds.hearing import Hearing
-from hf_inatsounds.identity import read_record
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.fingerprints import changed_facts, read_record
+from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.scoring.matrices import ROWS, as_matrix
 from hf_inatsounds.scoring.recordings import BLOCK, score_block
 from hf_inatsounds.scoring.scores import COLUMN_OF, check_manifest, write_scores
-from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from hf_inatsounds.audio import Waveform
-from hf_inatsounds.defects import DefectLog, inspect_recording
-from hf_inatsounds.encoded import embedded
+from hf_inatsounds.audio.defects import DefectLog, inspect_recording
+from hf_inatsounds.audio.encoded import embedded
+from hf_inatsounds.audio.hearing import Hearing, heard_windows
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.errors import ScoresError
-from hf_inatsounds.hearing import Hearing, heard_windows
 from hf_inatsounds.metrics import FilePool, true_places
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.scoring.scores import FileScores
-from hf_inatsounds.windows import WindowSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

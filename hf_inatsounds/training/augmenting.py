@@ -8,8 +8,8 @@ import torch
 
 from hf_inatsounds.augmentation import BatchAugmentation, WaveformAugmentation, parse_chain
 from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
-from hf_inatsounds.devices import frontend_device
-from hf_inatsounds.resampling import resamples_in_batch
+from hf_inatsounds.frontends.resampling import resamples_in_batch
+from hf_inatsounds.runtime.devices import frontend_device
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.arguments import Recipe
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_inatsounds.errors import CheckpointError, TrainingError
 from hf_inatsounds.files import write_json
-from hf_inatsounds.identity import read_record
+from hf_inatsounds.fingerprints import read_record
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "trainer_state.json"

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from hf_inatsounds.audio import Recording, Waveform
+from hf_inatsounds.audio.defects import Inspection, content_of, digest_of, kinds_of, with_hearing
+from hf_inatsounds.audio.hearing import Hearing, known_of
+from hf_inatsounds.audio.windows import random_crop
 from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.defects import Inspection, content_of, digest_of, kinds_of, with_hearing
 from hf_inatsounds.errors import AudioError, EmptyAudioError
-from hf_inatsounds.hearing import Hearing, known_of
-from hf_inatsounds.models import pad_batch
-from hf_inatsounds.windows import random_crop
+from hf_inatsounds.models.classifier import pad_batch
 
 CropChoice = Literal["uniform", "energy"]
 

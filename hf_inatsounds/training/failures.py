@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import distributed
 
 from hf_inatsounds.errors import InatSoundsError, RecipeError, TrainingError
-from hf_inatsounds.launched import Launched
+from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.checkpoints import last_checkpoint
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.finetuning import add_lora, freeze, parameter_groups
-from hf_inatsounds.heads import has_projection, put_projection
-from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
+from hf_inatsounds.models.finetuning import add_lora, freeze, parameter_groups
+from hf_inatsounds.models.heads import has_projection, put_projection
 from hf_inatsounds.objectives import Contrastive, Objective, objective_for
 from hf_inatsounds.training.arguments import Recipe
 

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from hf_inatsounds.errors import RecipeError, TrainingError
 from hf_inatsounds.evaluation import TRAIN_FILE
 from hf_inatsounds.files import write_json
-from hf_inatsounds.identity import new_run, read_record, weight_files
+from hf_inatsounds.fingerprints import new_run, read_record, weight_files
 from hf_inatsounds.progress import note
 from hf_inatsounds.training.checkpoints import CHECKPOINTS, RUN_FILE, checkpoints, last_checkpoint
 

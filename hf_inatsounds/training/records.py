@@ -12,15 +12,22 @@ from typing import Any
 import yaml
 
 from hf_inatsounds.archives.fetch import Source, is_hub_id
-from hf_inatsounds.devices import choose_device, device_name
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, SplitInfo, environment
 from hf_inatsounds.files import defined, write_json, write_text
-from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, fingerprint
-from hf_inatsounds.identity import checkpoint_digest, file_digest, read_record, weight_files
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.fingerprints import (
+    changed_facts,
+    checkpoint_digest,
+    code_fingerprint,
+    file_digest,
+    fingerprint,
+    read_record,
+    weight_files,
+)
+from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.progress import note
 from hf_inatsounds.reports import training_report
+from hf_inatsounds.runtime.devices import choose_device, device_name
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
 from hf_inatsounds.training.arguments import Recipe, make_recipe, recipe_yaml
 from hf_inatsounds.training.checkpoints import CHECKPOINTS

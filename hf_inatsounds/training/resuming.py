@@ -16,8 +16,8 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.files import write_json
-from hf_inatsounds.launched import Launched
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
+from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
 from hf_inatsounds.training.checkpoints import STATE_FILE, Position, load_weights, save_weights, whole

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from hf_inatsounds.digests import write_digests
+from hf_inatsounds.audio.digests import write_digests
 from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedError
 from hf_inatsounds.evaluation import environment
 from hf_inatsounds.files import defined

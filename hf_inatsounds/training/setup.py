@@ -10,14 +10,16 @@ from typing import Any, cast
 from transformers import TrainingArguments, set_seed
 
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.augmentation import BatchAugmentation
-from hf_inatsounds.builder import INatSounds
-from hf_inatsounds.devices import DTYPES
+from hf_inatsounds.data.builder import INatSounds
+from hf_inatsounds.data.rows import IndexedRows
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
-from hf_inatsounds.input_length import minimum_samples
-from hf_inatsounds.launched import Launched
-from hf_inatsounds.models import Classifier, build_classifier
+from hf_inatsounds.models.classifier import Classifier, build_classifier
+from hf_inatsounds.models.input_length import minimum_samples
+from hf_inatsounds.runtime.devices import DTYPES
+from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
@@ -29,12 +31,10 @@ from hf_inatsounds.training.learning import check_sampling, reads_by_number, rec
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
 from hf_inatsounds.training.rehearsal import rehearse
-from hf_inatsounds.training.rows import IndexedRows
 from hf_inatsounds.training.side_by_side import has_own_batch_norms, leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator, prepared_rows
-from hf_inatsounds.windows import WindowSpec
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.finetuning import body_layers
+from hf_inatsounds.models.finetuning import body_layers
 
 LAYER_DROPS = ("layerdrop", "encoder_layerdrop")
 """Keys of a config that say how often a layer is skipped in training."""

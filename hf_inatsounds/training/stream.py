@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
+from hf_inatsounds.data.rows import NEEDED, ArrowRows, Row, Rows
 from hf_inatsounds.objectives import sampling_weights
 from hf_inatsounds.training.crops import CropCollator
-from hf_inatsounds.training.rows import NEEDED, ArrowRows, Row, Rows
 
 __all__ = ["CropCollator", "RecordingList", "RecordingStream"]
 
@@ -24,7 +24,7 @@ class RecordingList(Dataset[Row]):
     k-th repetition of recording i in an epoch, whose crops are others.
 
     Args:
-        rows: a prepared ``datasets.Dataset``, or :class:`~hf_inatsounds.training.rows.Rows`.
+        rows: a prepared ``datasets.Dataset``, or :class:`~hf_inatsounds.data.rows.Rows`.
         sampling: how classes are drawn, one of ``SAMPLINGS``; "natural" takes each recording once an epoch.
         beta: of "class-balanced".
     """

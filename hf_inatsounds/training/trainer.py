@@ -14,13 +14,13 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 from typing_extensions import override
 
+from hf_inatsounds.audio.defects import DefectLog
 from hf_inatsounds.augmentation import BatchAugmentation
-from hf_inatsounds.defects import DefectLog
-from hf_inatsounds.devices import frontend_device
 from hf_inatsounds.errors import AudioError, RecipeError, TrainingError
-from hf_inatsounds.launched import Launched
-from hf_inatsounds.models import Classifier
-from hf_inatsounds.resampling import Resample
+from hf_inatsounds.frontends.resampling import Resample
+from hf_inatsounds.models.classifier import Classifier
+from hf_inatsounds.runtime.devices import frontend_device
+from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader

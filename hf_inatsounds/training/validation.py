@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation import SplitInfo, metrics_of
-from hf_inatsounds.launched import Launched
-from hf_inatsounds.models import Classifier
+from hf_inatsounds.models.classifier import Classifier
+from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.scoring import FileScores, score_recordings
 from hf_inatsounds.training.arguments import Recipe
-from hf_inatsounds.windows import WindowSpec
 
 KEPT = ("map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from hf_inatsounds.defects import DefectLog, inspect_recording
+from hf_inatsounds.audio.defects import DefectLog, inspect_recording
+from hf_inatsounds.audio.hearing import hear
 from hf_inatsounds.errors import printable
-from hf_inatsounds.hearing import hear
 
 MOST_NAMES = 20
 """Names that a list of files holds; the count is of all."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.annotations import annotation_file
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.source_state import annotation_state, audio_state
+from hf_inatsounds.data.annotations import annotation_file
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.files import write_text
 from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, versions

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.annotations import annotation_file
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.data.annotations import annotation_file
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.schema import SPLITS, STEMS

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from hf_inatsounds.annotations import Annotations, annotation_file, read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.archives.tar_walk import MAX_MEMBER_BYTES, PassNotes
+from hf_inatsounds.data.annotations import Annotations, annotation_file, read_annotations
 from hf_inatsounds.errors import InatSoundsError, printable
 from hf_inatsounds.schema import OFFICIAL_FILES, OFFICIAL_URL, STEMS
 from hf_inatsounds.verification.findings import Findings

@@ -12,8 +12,8 @@ import pytest
 
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.errors import PublishError
-from hf_inatsounds.model_hub import open_repository
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.publishing.model_hub import open_repository
 from hf_inatsounds.training.arguments import recipe_yaml
 from hf_inatsounds.training.run import train
 from tests.helpers.hub_server import hub_server

@@ -11,15 +11,15 @@ import datasets
 import pytest
 from huggingface_hub import HfApi
 
-from hf_inatsounds import model_hub
-from hf_inatsounds.builder import open_dataset
+from hf_inatsounds.data.builder import open_dataset
+from hf_inatsounds.data.mirror import open_mirror
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.mirrors import open_mirror
-from hf_inatsounds.model_hub import open_repository, push_model
 from hf_inatsounds.publishing import hub as hub_module
+from hf_inatsounds.publishing import model_hub
 from hf_inatsounds.publishing.hub import HubTarget
 from hf_inatsounds.publishing.mirror import MirrorBuilder
+from hf_inatsounds.publishing.model_hub import open_repository, push_model
 from hf_inatsounds.publishing.parts import Part
 from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.publishing.shards import file_record

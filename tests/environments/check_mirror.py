@@ -30,7 +30,7 @@ def forward_rows(source: Path, name: str, split: str) -> dict:
     import datasets
     import soundfile
 
-    from hf_inatsounds.builder import open_dataset
+    from hf_inatsounds.data.builder import open_dataset
 
     rows = open_dataset(name, split, source=source, streaming=True)
     if name != "annotations":
@@ -99,7 +99,7 @@ def look_between_commits(pythons: list, hub: Any, folder: Path) -> None:
 
 
 def main(pythons: list) -> None:
-    from hf_inatsounds.embedded import make_archives
+    from hf_inatsounds.quickstart import make_archives
     from tests.helpers.hub_server import hub_server
 
     with tempfile.TemporaryDirectory() as name, hub_server(Path(name, "hub")) as hub:

@@ -17,7 +17,7 @@ import numpy as np
 
 import hf_inatsounds
 from hf_inatsounds.audio import read_window
-from hf_inatsounds.decoding import column_decodes
+from hf_inatsounds.data.audio_column import column_decodes
 
 datasets.disable_progress_bars()
 RATE = 16_000

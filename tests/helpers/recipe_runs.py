@@ -26,8 +26,8 @@ from safetensors.torch import load_file
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.cli.main import main as command
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.model_hub import push_model
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.publishing.model_hub import push_model
 from hf_inatsounds.training import records
 from hf_inatsounds.training.arguments import Recipe, read_recipe
 from hf_inatsounds.training.run import train

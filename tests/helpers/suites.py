@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile as sf
 
-from hf_inatsounds.downstream.embedding import Embedder
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.inference.embedding import Embedder
 from hf_inatsounds.objectives import Multiclass, Multilabel
-from hf_inatsounds.windows import WindowSpec
 
 RATE = 8_000
 

@@ -9,11 +9,11 @@ import re
 import numpy as np
 import pytest
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.cli.main import main, parser
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers import suites as make
 from tests.helpers.archive import wav
 

@@ -8,8 +8,8 @@ from transformers import AutoModelForAudioClassification, AutoModelForImageClass
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import load_classifier
-from hf_inatsounds.presets import PRESETS
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.models.from_preset import PRESETS
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.run import train
 

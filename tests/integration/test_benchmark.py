@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.cli.main import main
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.downstream import benchmark as benchmarks
 from hf_inatsounds.downstream import embedding_cache
 from hf_inatsounds.downstream.benchmark import benchmark
-from hf_inatsounds.downstream.embedding import load_embedder
 from hf_inatsounds.downstream.embedding_cache import embed_task
 from hf_inatsounds.downstream.fine_tuning import write_source
 from hf_inatsounds.downstream.options import Options
@@ -20,10 +21,9 @@ from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.downstream.tables import benchmark_text
 from hf_inatsounds.errors import CheckpointError, SuiteError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.labels import LabelSpace, Taxon
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.inference.embedding import load_embedder
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers import suites as make
 from tests.integration.test_training import AST, FAST, WAV2VEC2
 

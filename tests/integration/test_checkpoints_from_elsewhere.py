@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from hf_inatsounds.audio import read_window
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.downstream.benchmark import benchmark
 from hf_inatsounds.downstream.options import Options
 from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.evaluation import evaluate, processes, split_info
-from hf_inatsounds.inference import predict_file
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.inference.predict import predict_file
+from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.scoring import FileScores
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.run import train
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers.archive import tone, wav
 from tests.helpers.checkpoints import as_the_example_leaves_it, pretrained
 from tests.helpers.suites import esc10

@@ -5,11 +5,11 @@ import shutil
 import pytest
 import torch
 
-from hf_inatsounds.downstream.embedding import load_embedder
 from hf_inatsounds.errors import CheckpointError
-from hf_inatsounds.heads import classification_head
-from hf_inatsounds.hub_checkpoints import checkpoint_folder
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.inference.embedding import load_embedder
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.models.heads import classification_head
+from hf_inatsounds.models.hub_checkpoints import checkpoint_folder
 from tests.helpers.checkpoints import as_the_example_leaves_it, pretrained, trapped
 from tests.helpers.hub_in_process import talk_to
 from tests.helpers.hub_server import hub_server

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel
 
 from hf_inatsounds.errors import CheckpointError, RecipeError, ScoresError
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.objectives import Contrastive
 from hf_inatsounds.training.neighbours import neighbour_metrics
 from hf_inatsounds.training.run import train

@@ -10,11 +10,11 @@ import pytest
 import hf_inatsounds
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.audio import read_window
-from hf_inatsounds.encoded import embedded
+from hf_inatsounds.audio.encoded import embedded
+from hf_inatsounds.data.rows import ParquetRows
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.schema import COLUMNS
-from hf_inatsounds.training.rows import ParquetRows
 from tests.helpers.archive import SPECIES, document, pack, write_source
 from tests.helpers.server import serving
 
@@ -109,7 +109,7 @@ def test_torch_workers_do_not_repeat_rows(tmp_path, monkeypatch):
     from torch.utils.data import DataLoader
 
     tree = write_source(tmp_path, unpacked=True)
-    monkeypatch.setattr("hf_inatsounds.builder.FOLDER_SHARD_ROWS", 5)
+    monkeypatch.setattr("hf_inatsounds.data.builder.FOLDER_SHARD_ROWS", 5)
     loaded = hf_inatsounds.load_dataset(split="train", source=tree).select_columns(["recording_id"])
     assert loaded.num_shards == 3
     ids = [int(i) for batch in DataLoader(loaded, batch_size=2, num_workers=2) for i in batch["recording_id"]]

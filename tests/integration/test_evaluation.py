@@ -5,15 +5,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import AudioError, CheckpointError, ScoresError, SourceError
 from hf_inatsounds.evaluation import evaluate, metrics_of, score_split, split_info
-from hf_inatsounds.inference import predict_file
-from hf_inatsounds.labels import LabelSpace
+from hf_inatsounds.inference.predict import predict_file
 from hf_inatsounds.metrics import inatsounds_metrics
-from hf_inatsounds.models import Classifier, build_classifier, load_classifier
+from hf_inatsounds.models.classifier import Classifier, build_classifier, load_classifier
 from hf_inatsounds.objectives import objective_for
 from hf_inatsounds.scoring import FileScores, read_windows, score_recordings
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers.archive import RATE, tone, wav, write_source
 from tests.integration.test_training import AST, WAV2VEC2
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_inatsounds import builder, fingerprints, load_dataset
+from hf_inatsounds import fingerprints, load_dataset
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.seek_index import read_index
 from hf_inatsounds.archives.source_state import audio_state
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data import builder
 from hf_inatsounds.downstream import benchmark as benchmarks
 from hf_inatsounds.downstream import embedding_cache
 from hf_inatsounds.downstream.suites import load_suite
@@ -27,7 +29,6 @@ from hf_inatsounds.scoring import folder as scoring
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.records import check_same_data, write_start
 from hf_inatsounds.verification import job, verify
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers import suites
 from tests.helpers.archive import RATE, tone, wav, write_source
 from tests.helpers.archive_server import archive_server

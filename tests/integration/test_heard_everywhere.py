@@ -13,11 +13,11 @@ import soundfile as sf
 import torch
 import yaml
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.cli.main import main
-from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.data.labels import LabelSpace
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import objective_of
-from hf_inatsounds.windows import WindowSpec
 from tests.conftest import shared_path
 from tests.helpers.archive import SPECIES, category, write_source
 from tests.helpers.odd_recordings import holed, odd_recordings, tone

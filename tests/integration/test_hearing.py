@@ -12,18 +12,18 @@ import soundfile as sf
 import torch
 
 from hf_inatsounds.audio import Recording
+from hf_inatsounds.audio.hearing import Hearing, hear, heard_windows
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.cli.main import main
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.downstream.clips import Clip
 from hf_inatsounds.errors import AudioError
-from hf_inatsounds.hearing import Hearing, hear, heard_windows
-from hf_inatsounds.labels import LabelSpace
-from hf_inatsounds.models import build_classifier, load_classifier
+from hf_inatsounds.models.classifier import build_classifier, load_classifier
 from hf_inatsounds.objectives import objective_of
 from hf_inatsounds.scoring import score_recordings
 from hf_inatsounds.training.crops import CropCollator
 from hf_inatsounds.training.run import train
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers.archive import SPECIES, category, write_source
 from tests.helpers.odd_recordings import SECONDS, encoded, odd_recordings, tone
 from tests.helpers.training import small_recipe

@@ -24,11 +24,11 @@ import pytest
 import torch
 import transformers
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
 from hf_inatsounds.training.arguments import read_recipe
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers.hub_layouts import BIN, LAYOUTS, SAFETENSORS, write_layout
 from tests.helpers.hub_server import hub_server
 from tests.helpers.hub_storage import Hub

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from hf_inatsounds.cards import render_card
-from hf_inatsounds.digests import DIGESTS_FILE
+from hf_inatsounds.audio.digests import DIGESTS_FILE
 from hf_inatsounds.evaluation import evaluate, split_info
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.reports import results_text, write_report
+from hf_inatsounds.reports.model_card import render_card
 from hf_inatsounds.scoring import FileScores
 from hf_inatsounds.training.run import train
 from tests.helpers.archive import write_source

@@ -410,7 +410,7 @@ def test_errors_are_ours_and_one_line(noise, tmp_path):
 
 
 def test_without_an_index_it_says_once_that_it_reads_forward(tiny, monkeypatch):
-    from hf_inatsounds import recordings
+    from hf_inatsounds.data import indexed_rows as recordings
 
     lines = []
     monkeypatch.setattr(recordings, "LARGE_BYTES", 1000)

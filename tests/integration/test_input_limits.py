@@ -3,14 +3,14 @@
 import pytest
 import soundfile as sf
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.errors import InatSoundsError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
 from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.run import train
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers import suites as make
 from tests.helpers.training import small_recipe
 from tests.unit.test_backbones import noise

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import hf_inatsounds
-from hf_inatsounds.annotations import read_annotations
 from hf_inatsounds.archives import retries
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.ranges import open_ranges
 from hf_inatsounds.archives.seek_index import file_names
 from hf_inatsounds.cli.main import main
+from hf_inatsounds.data.annotations import read_annotations
 from hf_inatsounds.errors import SourceError
 from tests.helpers.archive_server import archive_server
 from tests.helpers.noise import write_noise

@@ -2,11 +2,11 @@
 
 import pyarrow.parquet as pq
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers.archive import write_source
 
 NAN = float("nan")

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.downstream import benchmark as benchmarks
 from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.errors import AudioError, SuiteError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers import suites as make
 from tests.helpers.archive import tone, wav
 

@@ -18,10 +18,10 @@ WAITING = """
 import os, signal, sys, time
 from pathlib import Path
 import torch
-from hf_inatsounds.builder import INatSounds
+from hf_inatsounds.data.builder import INatSounds
 from hf_inatsounds.errors import TrainingError
-from hf_inatsounds.launched import Launched
-from hf_inatsounds.launching import is_first_to_tell
+from hf_inatsounds.runtime.launched import Launched
+from hf_inatsounds.runtime.launching import is_first_to_tell
 from hf_inatsounds.training.arguments import read_recipe
 from hf_inatsounds.training.run import train
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import build_classifier
+from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
 from hf_inatsounds.training.arguments import read_recipe
 from hf_inatsounds.training.run import train
-from hf_inatsounds.windows import WindowSpec
 
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
 PRESET = {

@@ -9,7 +9,7 @@ import pytest
 
 from hf_inatsounds.cli.main import main
 from hf_inatsounds.errors import RecipeError, ScoresError, TrainingError
-from hf_inatsounds.identity import checkpoint_digest
+from hf_inatsounds.fingerprints import checkpoint_digest
 from hf_inatsounds.training import ownership
 from hf_inatsounds.training.arguments import recipe_yaml
 from hf_inatsounds.training.ownership import LOCK_FILE, OWNER_FILE, RunFolder
@@ -268,9 +268,9 @@ def test_every_file_of_a_run_says_whose_it_is(tiny, tmp_path):
 
 def test_a_copied_evaluation_is_nobody_elses(tiny, tmp_path, whole, capsys):
     """In card, comparison and what is pushed."""
-    from hf_inatsounds.cards import write_card
-    from hf_inatsounds.comparison import compare
-    from hf_inatsounds.model_hub import pushed_files
+    from hf_inatsounds.evaluation.comparison import compare
+    from hf_inatsounds.publishing.model_hub import pushed_files
+    from hf_inatsounds.reports.model_card import write_card
 
     mine = tmp_path / "mine"
     train(small_recipe(tiny, mine, seed=3, **STEPS), quiet=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_inatsounds.presets import PRESETS
-from hf_inatsounds.presets.families import FAMILIES
+from hf_inatsounds.models.families import FAMILIES
+from hf_inatsounds.models.from_preset import PRESETS
 from hf_inatsounds.training.run import train
 from tests.helpers.training import small_recipe
 

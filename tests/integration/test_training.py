@@ -9,7 +9,7 @@ from transformers import AutoModelForAudioClassification
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, SourceError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.stream import RecordingList, RecordingStream

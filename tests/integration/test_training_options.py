@@ -11,7 +11,7 @@ import torch
 
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import split_info
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.training.arguments import recipe_yaml
 from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.run import train

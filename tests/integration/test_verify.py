@@ -17,7 +17,7 @@ import pytest
 
 from hf_inatsounds import schema
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.source_reports import verification_text
+from hf_inatsounds.reports.source_reports import verification_text
 from hf_inatsounds.verification import verify
 from hf_inatsounds.verification.split import check_split
 from tests.helpers.archive import RATE, document, pack, tone, wav, write_source

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from hf_inatsounds.annotations import parse_annotations
+from hf_inatsounds.data.annotations import parse_annotations
+from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import AnnotationError, CheckpointError, SourceError
-from hf_inatsounds.labels import LabelSpace
 from hf_inatsounds.schema import COLUMNS
 from tests.helpers.archive import document
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.audio import Recording, probe, read_window
 from hf_inatsounds.audio.ogg import pages
+from hf_inatsounds.audio.wav import plain_wav, wav_is_truncated
 from hf_inatsounds.errors import AudioError
-from hf_inatsounds.wav import plain_wav, wav_is_truncated
 from tests.helpers.archive import RATE, tone, wav
 
 WAVE = tone(900.0, 4.0, 0)

@@ -20,13 +20,13 @@ from transformers import (
     WhisperForAudioClassification,
 )
 
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.errors import CheckpointError, RecipeError
-from hf_inatsounds.heads import classification_head
-from hf_inatsounds.labels import LabelSpace, Taxon
-from hf_inatsounds.models import build_classifier, load_classifier
+from hf_inatsounds.models.classifier import build_classifier, load_classifier
+from hf_inatsounds.models.from_preset import PRESETS
+from hf_inatsounds.models.heads import classification_head
 from hf_inatsounds.objectives import Multiclass, Multilabel
-from hf_inatsounds.presets import PRESETS
-from hf_inatsounds.windows import WindowSpec
 
 SPACE = LabelSpace(tuple(Taxon(f"Rana {i}", "", "Amphibia", ("a",) * 7, True) for i in range(3)))
 WINDOW = WindowSpec(1.0, 0.5)

@@ -9,13 +9,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from hf_inatsounds.downstream.embedding import load_embedder
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.errors import CheckpointError, RecipeError
-from hf_inatsounds.heads import classification_head
-from hf_inatsounds.labels import LabelSpace, Taxon
-from hf_inatsounds.models import build_classifier, load_classifier
+from hf_inatsounds.inference.embedding import load_embedder
+from hf_inatsounds.models.classifier import build_classifier, load_classifier
+from hf_inatsounds.models.heads import classification_head
 from hf_inatsounds.objectives import Multiclass, Multilabel
-from hf_inatsounds.windows import WindowSpec
 from tests.helpers.checkpoints import (
     KINDS,
     LAYOUTS,

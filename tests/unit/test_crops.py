@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.augmentation import WaveformAugmentation, parse_chain
+from hf_inatsounds.data.rows import FolderRows, ParquetRows
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.training.crops import loudest
-from hf_inatsounds.training.rows import FolderRows, ParquetRows
 from hf_inatsounds.training.stream import CropCollator, RecordingList
 from tests.helpers.archive import RATE, tone, wav
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from hf_inatsounds import devices
-from hf_inatsounds.devices import choose_device, choose_dtype, frontend_device
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.errors import InatSoundsError
 from hf_inatsounds.frontends import AstFrontend
-from hf_inatsounds.models import Classifier, pad_batch
+from hf_inatsounds.models.classifier import Classifier, pad_batch
 from hf_inatsounds.objectives import objective_of
-from hf_inatsounds.windows import WindowSpec
+from hf_inatsounds.runtime import devices
+from hf_inatsounds.runtime.devices import choose_device, choose_dtype, frontend_device
 
 
 def having(monkeypatch, **counts):

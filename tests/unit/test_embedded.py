@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import soundfile as sf
 
-from hf_inatsounds.builder import load_dataset
-from hf_inatsounds.embedded import make_archives
-from hf_inatsounds.embedded.species import SPECIES
-from hf_inatsounds.embedded.voices import recording
+from hf_inatsounds.data.builder import load_dataset
+from hf_inatsounds.quickstart import make_archives
+from hf_inatsounds.quickstart.species import SPECIES
+from hf_inatsounds.quickstart.voices import recording
 
 
 def digests(folder):

@@ -10,14 +10,14 @@ import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from hf_inatsounds.audio import Waveform
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.errors import InatSoundsError, RecipeError
-from hf_inatsounds.finetuning import add_lora, body_layers, freeze, parameter_depths, unused_parameters
-from hf_inatsounds.heads import classification_head
-from hf_inatsounds.input_length import minimum_samples
+from hf_inatsounds.models.families import FAMILIES
+from hf_inatsounds.models.finetuning import add_lora, body_layers, freeze, parameter_depths, unused_parameters
+from hf_inatsounds.models.from_preset import PRESETS
+from hf_inatsounds.models.heads import classification_head
+from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.objectives import Multilabel
-from hf_inatsounds.presets import PRESETS
-from hf_inatsounds.presets.families import FAMILIES
-from hf_inatsounds.windows import WindowSpec
 from tests.unit.test_backbones import TINY, build, noise
 from tests.unit.test_finetuning import CONVOLUTIONAL
 

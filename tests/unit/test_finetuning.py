@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.finetuning import (
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.models.finetuning import (
     add_lora,
     body_layers,
     freeze,
@@ -14,8 +15,7 @@ from hf_inatsounds.finetuning import (
     parameter_depths,
     parameter_groups,
 )
-from hf_inatsounds.heads import classification_head
-from hf_inatsounds.models import load_classifier
+from hf_inatsounds.models.heads import classification_head
 from tests.unit.test_backbones import TINY, build, noise
 
 LAYERS = {

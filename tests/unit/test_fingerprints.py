@@ -62,7 +62,7 @@ def test_a_changed_line_changes_the_code_of_what_imports_it_and_of_nothing_else(
 
 def test_what_a_module_imports_when_it_runs_is_covered():
     """Whatever of this package is loaded by importing a module is in its fingerprint's reach."""
-    for module in ("hf_inatsounds.scoring.recordings", "hf_inatsounds.builder", "hf_inatsounds.publishing.mirror"):
+    for module in ("hf_inatsounds.scoring.recordings", "hf_inatsounds.data.builder", "hf_inatsounds.publishing.mirror"):
         code = (
             f"import {module}, sys, json; print(json.dumps([m for m in sys.modules if m.startswith('hf_inatsounds.')]))"
         )

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from hf_inatsounds.data.labels import LabelSpace, Taxon
+from hf_inatsounds.data.split_info import split_table
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures
-from hf_inatsounds.evaluation.split import split_table
 from hf_inatsounds.geo import FittedPrior, Reweighting, SinrPrior, apply_prior, fit_prior, load_prior
 from hf_inatsounds.geo.fitted import unit_vectors, widths
-from hf_inatsounds.labels import LabelSpace, Taxon
 from hf_inatsounds.scoring import FileScores
 
 

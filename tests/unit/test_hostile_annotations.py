@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from hf_inatsounds.annotation_json import MAX_JSON_BYTES, MAX_VALUES
-from hf_inatsounds.annotations import read_annotations
 from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.data.annotation_json import MAX_JSON_BYTES, MAX_VALUES
+from hf_inatsounds.data.annotations import read_annotations
 from hf_inatsounds.errors import AnnotationError, InatSoundsError
 from tests.helpers.archive import document, pack
 
@@ -82,7 +82,7 @@ def test_a_byte_order_mark_and_nan_in_optional_places_are_let_through(tmp_path):
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_huge_document_is_refused_before_it_is_in_memory(tmp_path, monkeypatch, packed):
-    monkeypatch.setattr("hf_inatsounds.annotation_json.MAX_JSON_BYTES", 1_000)
+    monkeypatch.setattr("hf_inatsounds.data.annotation_json.MAX_JSON_BYTES", 1_000)
     if packed:
         pack(tmp_path / "train.json.tar.gz", {"train.json": GOOD.encode()})
     else:
@@ -118,7 +118,7 @@ def test_no_mutation_brings_out_anything_but_our_errors(tmp_path):
 
 BOMB = """
 import resource, sys
-from hf_inatsounds.annotations import read_annotations
+from hf_inatsounds.data.annotations import read_annotations
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.errors import AnnotationError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,7 +14,7 @@ import numpy as np, soundfile as sf
 from hf_inatsounds import flac
 from hf_inatsounds.audio import Recording
 from hf_inatsounds.errors import AudioError
-from hf_inatsounds.wav import plain_wav
+from hf_inatsounds.audio.wav import plain_wav
 
 if sys.argv[2] == "own decoder":
     flac.prepare()

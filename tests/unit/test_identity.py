@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_inatsounds.cards import read_results, results_of
 from hf_inatsounds.errors import CheckpointError, ScoresError
 from hf_inatsounds.files import write_json
-from hf_inatsounds.identity import checkpoint_digest, weight_files
+from hf_inatsounds.fingerprints import checkpoint_digest, weight_files
+from hf_inatsounds.reports.model_card import read_results, results_of
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import Position
 from hf_inatsounds.training.stream import RecordingList

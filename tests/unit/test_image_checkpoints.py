@@ -7,9 +7,9 @@ import pytest
 import torch
 import transformers
 
-from hf_inatsounds.heads import classification_head
-from hf_inatsounds.models import load_classifier
-from hf_inatsounds.windows import WindowSpec
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.models.heads import classification_head
 from tests.unit.test_backbones import build, noise
 
 SIZE = {"height": 224, "width": 224}

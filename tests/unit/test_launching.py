@@ -2,10 +2,10 @@
 
 import pytest
 
-from hf_inatsounds import launching
 from hf_inatsounds.cli.train import split_processes
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.launching import beside, is_first_to_tell
+from hf_inatsounds.runtime import launching
+from hf_inatsounds.runtime.launching import beside, is_first_to_tell
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.labels import LabelSpace, Taxon
 from hf_inatsounds.objectives import (
     Asymmetry,
     Multiclass,

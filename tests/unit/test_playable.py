@@ -7,11 +7,11 @@ import pytest
 import soundfile as sf
 
 from hf_inatsounds.audio import Recording, read_window
-from hf_inatsounds.defects import inspect_recording
+from hf_inatsounds.audio.defects import inspect_recording
+from hf_inatsounds.audio.hearing import hear
+from hf_inatsounds.audio.playable import playable
+from hf_inatsounds.audio.stand_ins import STAND_IN_S, stand_in
 from hf_inatsounds.errors import AudioError, EmptyAudioError
-from hf_inatsounds.hearing import hear
-from hf_inatsounds.playable import playable
-from hf_inatsounds.stand_ins import STAND_IN_S, stand_in
 from tests.helpers.odd_recordings import SECONDS, odd_recordings
 
 ODD = odd_recordings()

@@ -8,7 +8,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_inatsounds.annotations import parse_annotations
+from hf_inatsounds.data.annotations import parse_annotations
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.publishing.encoding import Encoded, encode
 from hf_inatsounds.publishing.plan import MirrorSettings, make_plan, shuffled

@@ -7,16 +7,16 @@ import re
 import numpy as np
 import pytest
 
-from hf_inatsounds.cards import render_card
 from hf_inatsounds.cli.main import main
-from hf_inatsounds.comparison import compare
+from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.errors import CheckpointError, ScoresError
+from hf_inatsounds.evaluation.comparison import compare
 from hf_inatsounds.evaluation.measures import Bootstrap, differences, geo_measures, measures_of, metrics_of
 from hf_inatsounds.files import write_json
 from hf_inatsounds.geo import Reweighting, fit_prior
-from hf_inatsounds.labels import LabelSpace, Taxon
 from hf_inatsounds.metrics import Replicates
 from hf_inatsounds.reports import comparison_text, results_text, write_comparison, write_report
+from hf_inatsounds.reports.model_card import render_card
 from hf_inatsounds.scoring import FileScores
 from tests.unit.test_reports import RESULTS
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import yaml
 
-from hf_inatsounds.cards import read_results, render_card, write_card
-from hf_inatsounds.defects import DefectLog, inspect_recording
+from hf_inatsounds.audio.defects import DefectLog, inspect_recording
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.reports import defect_lines, results_text, summarise, training_report
+from hf_inatsounds.reports.model_card import read_results, render_card, write_card
 from tests.helpers.archive import RATE, wav
 
 TAXA = dict.fromkeys(("kingdom", "phylum", "class", "order", "family", "genus", "specific_epithet"), 0.5)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_inatsounds.resampling import PASSBAND, Resample, resampled_length
+from hf_inatsounds.frontends.resampling import PASSBAND, Resample, resampled_length
 
 PAIRS = [(22_050, 16_000), (44_100, 16_000), (48_000, 22_050), (22_050, 32_000), (8_000, 16_000)]
 

@@ -14,8 +14,8 @@ from hf_inatsounds.archives.deflate import GZIP_HEADER, WINDOW_BYTES, Inflater, 
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.archives.sealing import seal, unseal
+from hf_inatsounds.data.ordering import mixed_order, shard_ranges
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.ordering import mixed_order, shard_ranges
 
 WINDOW = np.random.default_rng(0).integers(0, 256, WINDOW_BYTES, np.uint8).tobytes()
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hf_inatsounds.annotations import parse_annotations
-from hf_inatsounds.source_reports import annotations_text
-from hf_inatsounds.summary import summarise_annotations
+from hf_inatsounds.data.annotation_summary import summarise_annotations
+from hf_inatsounds.data.annotations import parse_annotations
+from hf_inatsounds.reports.source_reports import annotations_text
 from tests.helpers.archive import document
 
 # seconds of a species' recordings, by how many it has: .6, 1.5, 2.4, .6, 1.5

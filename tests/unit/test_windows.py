@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_inatsounds.windows import WindowSpec, random_crop
+from hf_inatsounds.audio.windows import WindowSpec, random_crop
 
 specs = st.tuples(st.floats(0.05, 12.0), st.floats(0.01, 1.0)).map(lambda pair: (pair[0], pair[0] * pair[1]))
 

@@ -1,0 +1,1 @@
+"""The dataset: annotations, labels, and rows from archives, indexes, folders and mirrors."""

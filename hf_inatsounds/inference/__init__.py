@@ -1,0 +1,1 @@
+"""Using a model: prediction and embeddings of recordings of any length."""

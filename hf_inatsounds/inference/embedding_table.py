@@ -1,0 +1,83 @@
+"""Embeddings of whole recordings as a Parquet table, written as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_inatsounds.audio.hearing import Hearing, heard_windows
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.errors import storable
+from hf_inatsounds.inference.embedding import Embedder
+from hf_inatsounds.inference.predict import require_numbers
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SCHEMA = pa.schema(
+    [("file", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("embedding", pa.list_(pa.float32()))]
+)
+
+
+def embed_file(
+    embedder: Embedder,
+    file: str,
+    window: WindowSpec,
+    hearing: Hearing,
+    *,
+    batch_size: int = 32,
+    channel: int | None = None,
+) -> Iterator[tuple[Array, Array]]:
+    """Spans (W, 2) in seconds and embeddings (W, D) of a recording, ``batch_size`` windows at a time.
+
+    Args:
+        embedder: what embeds.
+        file: the recording.
+        window: how it is cut.
+        hearing: filled in with what became of it; nothing is raised for a recording.
+        batch_size: windows held at once.
+        channel: which one, from 0; None for the mean of all.
+
+    Raises:
+        CheckpointError: if the model gives embeddings that are no numbers.
+        InatSoundsError: if the window is longer than the model's input.
+    """
+    embedder.check_window(window)
+    heard = heard_windows(file, window, embedder.sampling_rate, hearing, channel=channel)
+    while batch := list(islice(heard, batch_size)):
+        embedded = require_numbers(embedder.embed([one.waveform for one in batch]), file)
+        yield np.array([(one.start_s, one.end_s) for one in batch]), embedded
+
+
+class EmbeddingTable:
+    """A Parquet file of windows that grows; memory holds one batch."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.rows, self.dimensions = 0, 0
+        self._stream = open(path, "wb")  # noqa: SIM115  # Arrow itself opens no name that is not UTF-8
+        self._writer = pq.ParquetWriter(self._stream, SCHEMA)
+
+    def add(self, file: str, spans_s: Array, embeddings: Array) -> None:
+        """Windows of one file: spans (W, 2), embeddings (W, D)."""
+        columns = [
+            pa.array([storable(file)] * len(spans_s)),
+            pa.array(spans_s[:, 0]),
+            pa.array(spans_s[:, 1]),
+            pa.array(list(embeddings.astype(np.float32)), pa.list_(pa.float32())),
+        ]
+        self._writer.write_table(pa.table(columns, schema=SCHEMA))
+        self.rows, self.dimensions = self.rows + len(spans_s), embeddings.shape[1]
+
+    def __enter__(self) -> EmbeddingTable:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._writer.close()
+        self._stream.close()

@@ -1,0 +1,219 @@
+"""Prediction on recordings of any length: windows, species, scores; and the formats they are written in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_inatsounds.audio.hearing import Hearing, heard_windows
+from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.errors import AudioError, CheckpointError, printable, storable
+from hf_inatsounds.models.classifier import Classifier
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FORMATS = ("csv", "parquet", "raven", "audacity")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One species in one window.
+
+    Attributes:
+        file: the recording.
+        start_s: beginning of the window, in seconds.
+        end_s: its end, in seconds.
+        species: scientific name.
+        common_name: English name, empty where there is none.
+        score: in [0, 1]: softmax for a multiclass model, sigmoid for a multilabel one.
+    """
+
+    file: str
+    start_s: float
+    end_s: float
+    species: str
+    common_name: str
+    score: float
+
+
+def predict_file(
+    classifier: Classifier,
+    file: str | Path,
+    *,
+    window: WindowSpec | None = None,
+    top: int = 1,
+    min_score: float = 0.0,
+    batch_size: int = 32,
+    channel: int | None = None,
+    hearing: Hearing | None = None,
+) -> Iterator[Detection]:
+    """Species in each window of a recording, in order of time; only ``batch_size`` windows are held at once.
+
+    Windows of digital silence have no species.
+
+    Args:
+        classifier: what predicts.
+        file: WAV, FLAC, OGG or MP3, of any length and rate.
+        window: how it is cut; None for the classifier's window without overlap, from the beginning.
+        top: best species a window, at most.
+        min_score: weaker ones are left out.
+        batch_size: windows a forward pass.
+        channel: which one, from 0; None for the mean of all.
+        hearing: filled in with what became of the recording; behind the last detection it is complete.
+
+    Raises:
+        AudioError: if nothing of it can be heard, and there is no ``hearing`` to say so.
+        CheckpointError: if the model gives scores that are no numbers.
+        InatSoundsError: if the window is longer than the model's input.
+    """
+    window = window or classifier.window.side_by_side()
+    classifier.frontend.check_window(window)
+    names = classifier.species
+    space = classifier.label_space
+    common = [taxon.common_name for taxon in space.taxa] if space is not None else [""] * len(names)
+    found = Hearing() if hearing is None else hearing
+    heard = heard_windows(file, window, classifier.sampling_rate, found, channel=channel)
+    sounding = (one for one in heard if not one.is_silent)
+    while batch := list(islice(sounding, batch_size)):
+        scores = classifier.objective.scores(torch.from_numpy(classifier.logits([one.waveform for one in batch])))
+        matrix = require_numbers(scores.numpy(), str(file))
+        best = np.argsort(-matrix, axis=1, kind="stable")[:, :top]
+        for one, row, classes in zip(batch, matrix, best, strict=True):
+            for c in classes:
+                if row[c] >= min_score:
+                    span = round(one.start_s, 3), round(one.end_s, 3)
+                    yield Detection(storable(file), *span, names[c], common[c], float(row[c]))
+    if hearing is None and found.status == "failed":
+        raise AudioError(found.reason if str(file) in found.reason else f"{file}: {found.reason}")
+
+
+def require_numbers(values: Array, where: str) -> Array:
+    """``values``, each of which is a finite number.
+
+    Raises:
+        CheckpointError: if one is not.
+    """
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            "the model's output is no number", where=where, found="NaN or infinity",
+            expected="a checkpoint without them among its weights",
+        )  # fmt: skip
+    return values
+
+
+def write_detections(
+    detections: Iterable[Detection], path: Path, form: str, heard: Mapping[str, Hearing] | None = None
+) -> int:
+    """Write detections to ``path`` as csv, parquet, a Raven selection table or an Audacity label track.
+
+    Args:
+        detections: in the order of their recordings.
+        path: the file.
+        form: one of ``FORMATS``.
+        heard: as :func:`raven_lines` takes it; None for no other formats than Raven's.
+
+    Returns:
+        How many there were.
+    """
+    if form == "parquet":
+        return _write_parquet(list(detections), path)
+    count = 0
+
+    def counted() -> Iterator[Detection]:
+        nonlocal count
+        for one in detections:
+            count += 1
+            yield one
+
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        stream.writelines(LINES[form](counted(), {} if heard is None else heard))
+    return count
+
+
+def csv_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing] = MappingProxyType({})) -> Iterator[str]:
+    """CSV with a heading.
+
+    >>> list(csv_lines([Detection("a.wav", 0.0, 3.0, "Rana indet", "frog", 0.5)]))[1]
+    'a.wav,0.000,3.000,Rana indet,frog,0.500000\\n'
+    """
+    yield _csv_line(["file", "start_s", "end_s", "species", "common_name", "score"])
+    for one in detections:
+        times = [f"{one.start_s:.3f}", f"{one.end_s:.3f}"]
+        yield _csv_line([one.file, *times, one.species, one.common_name, f"{one.score:.6f}"])
+
+
+RAVEN_COLUMNS = (
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "Begin Path",
+    "Begin File", "File Offset (s)", "Species", "Score",
+)  # fmt: skip
+"""Those that Raven places a selection by, which opensoundscape and crowsetta ask for, and two of ours."""
+
+
+def raven_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing]) -> Iterator[str]:
+    """A Raven selection table: tab-separated, one selection a detection, over the recording's whole band.
+
+    Several recordings are one sequence, as Raven opens them: "Begin Time (s)" counts from the first one's beginning,
+    "File Offset (s)" from that of the recording, which "Begin Path" names.
+
+    Args:
+        detections: in the order of their recordings.
+        heard: file → what became of it, of the recordings up to the detection's own at least, in their order.
+    """
+    yield "\t".join(RAVEN_COLUMNS) + "\n"
+    begins: dict[str, float] = {}
+    for number, one in enumerate(detections, start=1):
+        if one.file not in begins:
+            begins[one.file] = sum(heard[name].promised_s for name in _before(one.file, heard))
+        begin_s, high_hz = begins[one.file], heard[one.file].sampling_rate / 2
+        times = f"{begin_s + one.start_s:.3f}\t{begin_s + one.end_s:.3f}\t0.0\t{high_hz:.1f}"
+        place = f"{printable(os.path.abspath(one.file))}\t{printable(Path(one.file).name)}\t{one.start_s:.3f}"
+        yield f"{number}\tSpectrogram 1\t1\t{times}\t{place}\t{printable(one.species)}\t{one.score:.6f}\n"
+
+
+def _before(file: str, heard: Mapping[str, Hearing]) -> list[str]:
+    """The recordings that come before one."""
+    names = list(heard)
+    return names[: names.index(file)]
+
+
+def audacity_lines(
+    detections: Iterable[Detection], heard: Mapping[str, Hearing] = MappingProxyType({})
+) -> Iterator[str]:
+    """An Audacity label track: beginning, end, label."""
+    for one in detections:
+        yield f"{one.start_s:.6f}\t{one.end_s:.6f}\t{printable(one.species)} {one.score:.3f}\n"
+
+
+LINES: dict[str, Callable[[Iterable[Detection], Mapping[str, Hearing]], Iterator[str]]] = {
+    "csv": csv_lines,
+    "raven": raven_lines,
+    "audacity": audacity_lines,
+}
+"""Text format → its lines, of detections and what became of their recordings."""
+
+
+def _csv_line(values: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(map(printable, values))
+    return buffer.getvalue()
+
+
+def _write_parquet(detections: list[Detection], path: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = [vars(one) for one in detections]
+    names = ["file", "start_s", "end_s", "species", "common_name", "score"]
+    kinds = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.float32()]
+    with open(path, "wb") as stream:  # a name that is not UTF-8 is none that Arrow opens
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, kinds, strict=True)))), stream)
+    return len(rows)

@@ -1,0 +1,1 @@
+"""A classifier: checkpoint, head, input length, labels and frontend; and presets."""

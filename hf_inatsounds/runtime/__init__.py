@@ -1,0 +1,1 @@
+"""Devices and processes: where a model runs, and how the processes of one command wait for each other."""
