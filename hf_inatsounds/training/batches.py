@@ -169,7 +169,16 @@ def _prepare_decoder(batches: GlobalBatches, collate: CropCollator) -> None:
             flac.prepare()
 
 
-def crop_loader(batches: GlobalBatches, collate: CropCollator, *, workers: int, pin_memory: bool) -> DataLoader[Any]:
+def crop_loader(
+    batches: GlobalBatches,
+    collate: CropCollator,
+    *,
+    workers: int,
+    pin_memory: bool,
+    prefetch_factor: int | None = None,
+    multiprocessing_context: str | None = None,
+    persistent_workers: bool = False,
+) -> DataLoader[Any]:
     """The loader of one process's batches; workers decode, and none of them decides what comes next."""
     if workers:
         _prepare_decoder(batches, collate)
@@ -180,6 +189,9 @@ def crop_loader(batches: GlobalBatches, collate: CropCollator, *, workers: int, 
         collate_fn=_Counted(collate),
         num_workers=workers,
         pin_memory=pin_memory,
+        prefetch_factor=prefetch_factor,
+        multiprocessing_context=multiprocessing_context,
+        persistent_workers=persistent_workers and workers > 0,
         worker_init_fn=leave_to_the_main_process,
         generator=torch.Generator(),  # of its own: iterating does not draw from what dropout draws from
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from typing import Any
 
@@ -28,7 +27,7 @@ def dry_run(recipe: Recipe, *, resume: Resume = False) -> dict[str, Any]:
     check_sampling(recipe)
     check_start(recipe, resume)
     with tempfile.TemporaryDirectory() as nowhere, refusals_named():  # transformers makes its folder of checkpoints
-        setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural", out=nowhere))
+        setup = set_up(recipe.changed(streaming=True, sampling="natural", output_dir=nowhere))
         trainer = setup.trainer()
         trainer.batches.set_epoch(0)
         first = [row for row, _ in next(iter(trainer.batches))]
@@ -44,7 +43,7 @@ def dry_run(recipe: Recipe, *, resume: Resume = False) -> dict[str, Any]:
     }  # fmt: skip
     return {
         **summary(setup),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.values(),
         "architecture": type(model).__name__,
         "weights_bytes": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
         "label_space": {

@@ -10,7 +10,7 @@ from hf_inatsounds.training.arguments import Recipe
 
 def precision_name(recipe: Recipe) -> str:
     """What a recipe computes forward passes in."""
-    return "bfloat16" if recipe.bf16 else "float16" if recipe.fp16 else "float32"
+    return "bfloat16" if recipe.training.bf16 else "float16" if recipe.training.fp16 else "float32"
 
 
 def check_precision(recipe: Recipe) -> None:

@@ -67,7 +67,9 @@ def runs(tiny, tmp_path_factory):
     """Two finished runs, neither of them evaluated: a model of sounds, and one of images."""
     folder = tmp_path_factory.mktemp("runs")
     for name, changes in (("ast", {}), ("resnet", IMAGES)):
-        train(small_recipe(tiny, folder / name, epochs=1, validation_split="validation", **changes), quiet=True)
+        train(
+            small_recipe(tiny, folder / name, num_train_epochs=1, validation_split="validation", **changes), quiet=True
+        )
     return folder
 
 

@@ -61,8 +61,8 @@ def recipes(tiny, folder):
             folder / f"exact-{name}",
             model=name,
             config=undropped(name),
-            batch_size=4,
-            epochs=2,
+            per_device_train_batch_size=4,
+            num_train_epochs=2,
             max_steps=STEPS,
             learning_rate=5e-4,
             **(UNPADDED if "conformer" in name else {}),
@@ -84,7 +84,9 @@ def recipes(tiny, folder):
         "head-of-images": {"model": "resnet-tiny", "config": {}, "freeze": "encoder"},
     }
     others = {
-        name: small_recipe(tiny, folder / name, batch_size=4, epochs=1, learning_rate=5e-4, **change)
+        name: small_recipe(
+            tiny, folder / name, per_device_train_batch_size=4, num_train_epochs=1, learning_rate=5e-4, **change
+        )
         for name, change in changes.items()
     }
     return exact, others
@@ -104,7 +106,11 @@ def test_two_processes_equal_one_in_every_family_and_end_with_what_the_hub_drops
         found = json.loads((tmp_path / name / "train.json").read_text())
         assert (found["processes"], found["steps"]) == (2, STEPS), name
         alone = train(
-            dataclasses.replace(recipe, batch_size=2 * recipe.batch_size, out=str(tmp_path / f"alone-{name}")),
+            dataclasses.replace(
+                recipe,
+                per_device_train_batch_size=2 * recipe.training.per_device_train_batch_size,
+                out=str(tmp_path / f"alone-{name}"),
+            ),
             quiet=True,
         )
         losses = np.array([found["losses"], alone["losses"]])[:, :, 1]
