@@ -17,6 +17,8 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli import arguments as given
@@ -55,8 +57,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Train, and print where the run is."""
+@dataclass(frozen=True)
+class Options:
+    """What a run is told beside its recipe.
+
+    Attributes:
+        resume: go on from the run folder's last checkpoint; "auto" does where there is one.
+        json: print one JSON document.
+        quiet: no progress.
+        dry_run: print what the run would do.
+        processes: processes of this machine that train together.
+        words: the words after the recipe, without ``--processes N``.
+    """
+
+    resume: Resume
+    json: bool
+    quiet: bool
+    dry_run: bool
+    processes: int
+    words: tuple[str, ...]
+
+
+def parse_words(words: Sequence[str]) -> tuple[Recipe, Options]:
+    """A recipe and options of the words behind a script's name, as ``hf-inatsounds train`` takes them.
+
+    Raises:
+        RecipeError: as ``read_recipe``.
+        SystemExit: with 2, for wrong arguments.
+    """
+    from hf_inatsounds.cli.main import parser
+
+    _, recipe, options = _read(parser().parse_args(["train", *words]))
+    if options.dry_run or options.processes > 1:
+        raise FlagError("not a flag of this script", found="--dry-run or --processes", expected="hf-inatsounds train")
+    return recipe, options
+
+
+def _read(arguments: argparse.Namespace) -> tuple[str, Recipe, Options]:
+    """The recipe's name, the recipe and the options."""
+    hush_libraries()  # before what follows imports them
     from hf_inatsounds.training.arguments import read_recipe
 
     words, auto = arguments.keys, False
@@ -68,25 +107,35 @@ def run(arguments: argparse.Namespace) -> int:
         from hf_inatsounds.cli.main import main
 
         main(["train", "--help"])
-    recipe = read_recipe(arguments.recipe, keys)
-    as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
-    dry = arguments.dry_run or "dry-run" in flags
+    auto = auto or "resume-auto" in flags
+    options = Options(
+        resume="auto" if auto else arguments.resume or "resume" in flags,
+        json=arguments.json or "json" in flags,
+        quiet=arguments.quiet or "quiet" in flags,
+        dry_run=arguments.dry_run or "dry-run" in flags,
+        processes=count,
+        words=tuple(words),
+    )
+    return arguments.recipe, read_recipe(arguments.recipe, keys), options
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and print where the run is."""
+    name, recipe, options = _read(arguments)
     if recipe.training.push_to_hub:
         from hf_inatsounds.publishing.finished_run import open_for
 
-        open_for(recipe, create=not dry)
-    hush_libraries()
-    resume: Resume = "auto" if auto or "resume-auto" in flags else arguments.resume or "resume" in flags
-    if dry:
-        _dry_run(recipe, resume, as_json)
+        open_for(recipe, create=not options.dry_run)
+    if options.dry_run:
+        _dry_run(recipe, options.resume, options.json)
         return 0
-    if count > 1:
-        return run_processes(_command(arguments, words, auto), count)
+    if options.processes > 1:
+        return run_processes(_command(arguments, name, options), options.processes)
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=resume, quiet=quiet)
+    found = train(recipe, resume=options.resume, quiet=options.quiet)
     if found["main_process"]:
-        show_run(recipe, found, as_json=as_json, quiet=quiet)
+        show_run(recipe, found, as_json=options.json, quiet=options.quiet)
     return 0
 
 
@@ -170,11 +219,12 @@ def split_processes(words: list[str]) -> tuple[int, list[str]]:
     return count, others
 
 
-def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:
-    """The command line of each of several processes."""
+def _command(arguments: argparse.Namespace, recipe: str, options: Options) -> list[str]:
+    """The command line of each of several processes; what stood before the recipe stays there."""
     flags = [f"--{name}" for name in ("json", "quiet") if getattr(arguments, name)]
-    resume = ["--resume", "auto"] if auto else ["--resume"] * arguments.resume
-    return ["train", *flags, arguments.recipe, *resume, *words]
+    resume = ["--resume"] if arguments.resume and options.resume is True else []
+    resume = ["--resume", "auto"] if arguments.resume and options.resume == "auto" else resume
+    return ["train", *flags, recipe, *resume, *options.words]
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:

@@ -177,7 +177,6 @@ def crop_loader(
     pin_memory: bool,
     prefetch_factor: int | None = None,
     multiprocessing_context: str | None = None,
-    persistent_workers: bool = False,
 ) -> DataLoader[Any]:
     """The loader of one process's batches; workers decode, and none of them decides what comes next."""
     if workers:
@@ -191,7 +190,6 @@ def crop_loader(
         pin_memory=pin_memory,
         prefetch_factor=prefetch_factor,
         multiprocessing_context=multiprocessing_context,
-        persistent_workers=persistent_workers and workers > 0,
         worker_init_fn=leave_to_the_main_process,
         generator=torch.Generator(),  # of its own: iterating does not draw from what dropout draws from
     )

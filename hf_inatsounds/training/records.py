@@ -38,7 +38,7 @@ MAY_CHANGE = frozenset({
     "source", "index", "evaluate_every_epochs", "early_stopping_patience", "save_steps", "save_total_limit",
     "logging_steps", "logging_strategy", "logging_first_step", "log_on_each_node", "log_level", "log_level_replica",
     "run_name", "project", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_pin_memory",
-    "dataloader_persistent_workers", "dataloader_prefetch_factor", "dataloader_multiprocessing_context",
+    "dataloader_prefetch_factor", "dataloader_multiprocessing_context",
     "max_unusable_share", "report_to", "device", "ddp_timeout", "ddp_bucket_cap_mb", "ddp_find_unused_parameters",
     "torch_empty_cache_steps", "skip_memory_metrics", "debug", "push_to_hub", "hub_model_id", "hub_private_repo",
     "output_dir", "per_device_train_batch_size", "gradient_accumulation_steps",

@@ -127,7 +127,7 @@ HONOURED = (
     "optim_args", "optim_target_modules", "adam_beta1", "adam_epsilon", "tf32",
     "torch_compile_backend", "torch_compile_mode", "torch_empty_cache_steps", "logging_strategy", "logging_first_step",
     "log_on_each_node", "log_level", "log_level_replica", "run_name", "project", "full_determinism",
-    "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor",
+    "dataloader_pin_memory", "dataloader_prefetch_factor",
     "dataloader_multiprocessing_context", "ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers",
     "ddp_static_graph", "fsdp", "fsdp_config", "debug", "skip_memory_metrics",
 )  # fmt: skip
@@ -148,6 +148,7 @@ REFUSED = {
     "neftune_noise_alpha": _LANGUAGE, "include_num_input_tokens_seen": _LANGUAGE,
     "auto_find_batch_size": _WHOLE, "dataloader_drop_last": _WHOLE, "dataloader_in_order": _WHOLE,
     "accelerator_config": _WHOLE, "ignore_data_skip": "a resumed run goes on at the recording where it stopped",
+    "dataloader_persistent_workers": "workers start anew with each epoch, whose draws they make",
     "remove_unused_columns": "the collator chooses the columns", "label_names": "labels come from the dataset",
     "train_sampling_strategy": "the key is sampling", "length_column_name": "the key is sampling",
     "data_seed": "seed draws everything", "use_cpu": "the key is device: cpu", "no_cuda": "the key is device: cpu",

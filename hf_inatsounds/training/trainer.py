@@ -109,7 +109,6 @@ class CropTrainer(ResumableTrainer):
             workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory and args.device.type in ("cuda", "xpu"),
             prefetch_factor=args.dataloader_prefetch_factor,
-            persistent_workers=args.dataloader_persistent_workers,
             multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None),
         )
 

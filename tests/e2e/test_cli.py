@@ -117,7 +117,7 @@ def spoil_annotation(key, value):
 
 def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
     recipe = recipe_file(tmp_path)
-    (tmp_path / "typo.yaml").write_text("epcohs: 3\n")
+    (tmp_path / "typo.yaml").write_text("num_train_epcohs: 3\n")
     places = {name: tmp_path / name for name in ("missing", "text", "unknown", "range")}
     for name, folder in places.items():
         folder.mkdir()
@@ -134,7 +134,7 @@ def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
         ((*train, places["unknown"]), ["unknown recording", "train.json.tar.gz", "annotations[0]", "audio_id 12345"]),
         ((*train, places["range"]), ["category id out of range", "category_id 77", "0 … 2"]),
         ((*train, tiny, "--name", "reptilia"), ["unknown dataset name", "'reptilia'", "aves"]),
-        (("train", tmp_path / "typo.yaml"), ["typo.yaml", "'epcohs'", "'epochs'?"]),
+        (("train", tmp_path / "typo.yaml"), ["typo.yaml", "'num_train_epcohs'", "'num_train_epochs'?"]),
         (("train", tmp_path / "no.yaml"), ["no.yaml", "No such file"]),
         (("evaluate", tmp_path / "nothing", "--source", tiny), ["no such checkpoint", "nothing"]),
         (("card", tmp_path), ["no results", "hf-inatsounds evaluate"]),
@@ -160,7 +160,7 @@ WRONG = [
 def test_flags_that_no_recipe_can_have_are_wrong_arguments(tiny, tmp_path):
     recipe = recipe_file(tmp_path)
     for words, part in (
-        (["--epcohs", "3"], "unknown flag: found '--epcohs'; expected 'epochs'?"),
+        (["--num_train_epcohs", "3"], "unknown flag: found '--num_train_epcohs'; expected 'num_train_epochs'?"),
         (["--num_train_epochs", "0"], "bad value: --num_train_epochs: found 0"),
         (["--num_train_epochs"], "no value: --num_train_epochs"),
         (["--train_split", "dev"], "bad value: --train_split: found 'dev'; expected train, validation or test"),
@@ -224,7 +224,7 @@ def test_two_processes_train_the_same_recipe(tiny, tmp_path):
     launch = [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file",
         str(ROOT / "train" / "accelerate" / "two-cpu-processes.yaml"), str(ROOT / "train" / "finetune.py"),
-        str(recipe), "--source", str(tiny), "--out", str(tmp_path / "run"), "--json",
+        str(recipe), "--source", str(tiny), "--output_dir", str(tmp_path / "run"), "--json",
     ]  # fmt: skip
     done = subprocess.run(launch, capture_output=True, text=True, cwd=ROOT, timeout=500, check=False)
     assert done.returncode == 0, done.stderr

@@ -142,7 +142,7 @@ def run_job(job: dict[str, Any]) -> int:
     watch, rank = Watch(), int(os.environ.get("RANK", "0"))
     several = "RANK" in os.environ
     for text in job["recipes"]:
-        path, out = Path(text), Path(job["out"]) / Path(text).stem
+        path, out = Path(text), Path(job["output_dir"]) / Path(text).stem
         out.with_suffix(".begun").touch()
         try:
             found = (together if several else alone)(watch, path, job["source"], out)

@@ -49,7 +49,7 @@ def check_native(folder, source):
 @pytest.mark.parametrize("model", TINY)
 def test_a_backbone_learns_and_reloads_natively(tiny, tmp_path, model, objective):
     # with dropout and batch norms on four recordings, EfficientNet's loss swings before it settles
-    epochs = 24 if model.startswith("efficientnet") else FAST["epochs"]
+    epochs = 24 if model.startswith("efficientnet") else FAST["num_train_epochs"]
     run = run_of(tiny, tmp_path, model=model, objective=objective, num_train_epochs=epochs)
     losses = [entry["loss"] for entry in run["history"]]
     assert losses[-1] < losses[0]

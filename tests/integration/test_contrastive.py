@@ -140,7 +140,7 @@ def test_neighbours_are_what_sklearn_finds():
         ({"crops_per_recording": 1}, "at least 2 with objective: contrastive"),
         ({"mixup": 0.5}, r"mixup: found 0\.5; expected 0\.0 with objective: contrastive"),
         ({"hierarchy": {"genus": 1.0}}, "hierarchy"),
-        ({"push_to_hub": "me/model"}, "push_to_hub"),
+        ({"push_to_hub": True, "hub_model_id": "me/model"}, "push_to_hub"),
         ({"objective": "multiclass"}, "projection_size: found 16; expected 128 with objective: multiclass"),
     ],
 )

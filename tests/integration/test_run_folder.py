@@ -76,7 +76,9 @@ def test_a_run_does_not_begin_where_a_killed_one_left_something(tiny, tmp_path, 
         copy = shutil.copytree if (other / name).is_dir() else shutil.copy
         copy(other / name, tmp_path / name)
     before = contents(tmp_path)
-    with pytest.raises(RecipeError, match=r"what another run left: .*: found .*--resume.*--out|--out; --resume auto"):
+    with pytest.raises(
+        RecipeError, match=r"what another run left: .*: found .*--resume.*output_dir|output_dir; --resume auto"
+    ):
         train(small_recipe(tiny, tmp_path, **STEPS), quiet=True)
     assert contents(tmp_path) == before
 

@@ -1,6 +1,5 @@
 """Every family on two processes: equal to one, and to the end with what the Hub's configs drop."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -95,7 +94,7 @@ def recipes(tiny, folder):
 def test_two_processes_equal_one_in_every_family_and_end_with_what_the_hub_drops(tiny, tmp_path):
     exact, others = recipes(tiny, tmp_path)
     listed = tmp_path / "recipes.json"
-    listed.write_text(json.dumps([dataclasses.asdict(one) for one in (*exact.values(), *others.values())]))
+    listed.write_text(json.dumps([one.values() for one in (*exact.values(), *others.values())]))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*command, "-m", "tests.helpers.train_many", listed], capture_output=True, text=True, cwd=ROOT, timeout=900,
@@ -106,10 +105,9 @@ def test_two_processes_equal_one_in_every_family_and_end_with_what_the_hub_drops
         found = json.loads((tmp_path / name / "train.json").read_text())
         assert (found["processes"], found["steps"]) == (2, STEPS), name
         alone = train(
-            dataclasses.replace(
-                recipe,
+            recipe.changed(
                 per_device_train_batch_size=2 * recipe.training.per_device_train_batch_size,
-                out=str(tmp_path / f"alone-{name}"),
+                output_dir=str(tmp_path / f"alone-{name}"),
             ),
             quiet=True,
         )

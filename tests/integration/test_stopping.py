@@ -60,7 +60,7 @@ def test_a_run_of_two_processes_goes_on_in_one_two_and_four(tiny, tmp_path):
     jobs = []
     for n in (1, 2, 4):
         shutil.copytree(tmp_path / "begun", tmp_path / f"on-{n}")
-        arguments = [begun, "--resume", "--out", str(tmp_path / f"on-{n}"), "--quiet"]
+        arguments = [begun, "--resume", "--output_dir", str(tmp_path / f"on-{n}"), "--quiet"]
         jobs.append({"processes": n, "arguments": arguments, **log(f"on-{n}")})
     for job, done in zip(jobs, run_jobs(jobs), strict=True):
         assert done["codes"] == [0] * job["processes"], done["said"]
@@ -91,7 +91,7 @@ def test_a_kill_between_any_two_changes_of_files_loses_nothing(tiny, tmp_path):
     def job(name, kill=None):
         out = str(tmp_path / name)
         killed = {} if kill is None else {"kill_at": kill, "within": out}
-        return {"arguments": [recipe, "--out", out, "--resume", "auto", "--quiet"], **killed}
+        return {"arguments": [recipe, "--output_dir", out, "--resume", "auto", "--quiet"], **killed}
 
     generator = random.Random(5)
     places = [0.001, *sorted(generator.uniform(0, 0.9) for _ in range(4)), 0.95, 1.0]

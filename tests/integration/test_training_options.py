@@ -194,7 +194,17 @@ def test_a_run_goes_to_the_hub_private_with_its_card(tiny, tmp_path):
     path.write_text(recipe_yaml(small_recipe(tiny, tmp_path / "run", num_train_epochs=1, **VALIDATED)))
     with hub_server(tmp_path / "hub") as hub:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **hub.environment(tmp_path / "home", token=True)}
-        command = [sys.executable, "-m", "hf_inatsounds.cli.main", "train", path, "--push-to-hub", "me/model", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "hf_inatsounds.cli.main",
+            "train",
+            path,
+            "--push-to-hub",
+            "--hub_model_id",
+            "me/model",
+        ]
+        command += ["--json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         assert TOKEN not in done.stdout + done.stderr
