@@ -19,9 +19,8 @@ window and finding it {100 * share:.0f} %, the rest the Parquet row group, the d
 costs {soxr_ms:.2f} ms on top of that.
 
 **Where a peer is ahead**: whoever decodes each recording once and keeps it pays nothing afterwards, with 3.8 MB a
-minute in float32 at 16 kHz. In the first epoch ours digests each recording too, to name duplicates, and our FLAC
-decoder is loaded, or compiled ([decision 0022](decisions/0022-a-flac-decoder-in-numba.md)): those have their own
-figures."""
+minute in float32 at 16 kHz. In the first epoch ours digests each recording too, to name duplicates: that has
+a figure of its own."""
 
 
 def frontends(figures: Figures) -> str:

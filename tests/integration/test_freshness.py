@@ -358,7 +358,13 @@ for name in ["", *sys.argv[1:]]:
     fingerprints._source_digest.cache_clear()
     print(fingerprints.code_fingerprint(*MADE_BY))
 """
-    edited = ["hearing.py", "metrics/pooling.py", "frontends/filterbank.py", "annotations.py", "scoring/scores.py"]
+    edited = [
+        "audio/hearing.py",
+        "metrics/pooling.py",
+        "frontends/filterbank.py",
+        "data/annotations.py",
+        "scoring/scores.py",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", code, *edited], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True,
         text=True, check=True,

@@ -52,7 +52,7 @@ def test_the_trainer_gets_what_a_recipe_says(tiny, tmp_path, key):
     arguments = trainer_of(tiny, tmp_path, **{key: SET[key]}, **beside).args
     found = getattr(arguments, key)
     if key == "debug":
-        found = [option.value for option in found][0]
+        found = next(option.value for option in found)
     if key == "fsdp_config":
         found = {name: value for name, value in found.items() if name in SET[key]}
     assert found == SET[key] == pytest.approx(SET[key])
