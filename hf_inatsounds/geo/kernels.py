@@ -27,16 +27,15 @@ def widths(points: Array, counts: Array) -> Array:
 
     A class with fewer takes its farthest; a lone recording the median of all. Points are ordered by class.
     """
-    from scipy.spatial import cKDTree
+    from sklearn.neighbors import BallTree
 
+    radians = np.stack([np.arcsin(np.clip(points[:, 2], -1.0, 1.0)), np.arctan2(points[:, 1], points[:, 0])], axis=1)
     found = np.full(len(points), np.nan)
-    first = 0
-    for count in counts.tolist():
-        mine = points[first : first + count]
-        if count > 1:
-            chords = cKDTree(mine).query(mine, k=min(NEIGHBOURS + 1, count))[0][:, -1]
-            found[first : first + count] = 2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0))
-        first += count
+    last = np.cumsum(counts)
+    for first, stop in zip(last - counts, last, strict=True):
+        mine = radians[first:stop]  # latitude and longitude
+        if len(mine) > 1:
+            found[first:stop] = BallTree(mine, metric="haversine").query(mine, min(NEIGHBOURS + 1, len(mine)))[0][:, -1]
     lone = np.isnan(found)
     found[lone] = np.median(found[~lone]) if (~lone).any() else 0.2
     return found
