@@ -1,7 +1,7 @@
 """Fine-tuning on clips of any number of labels, none included, which ``train``'s source, one label a recording, lacks.
 
-A plain loop: random crops, binary cross-entropy, AdamW, warm-up and cosine. Of a recipe it takes the keys in ``KEYS``;
-it augments nothing.
+Random crops, binary cross-entropy, AdamW, warm-up and cosine, in :func:`descend`. Of a recipe it takes the keys in
+``KEYS``; it augments nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hf_inatsounds.audio import Waveform
 from hf_inatsounds.audio.windows import WindowSpec, random_crop
 from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.downstream.clips import Clip, Task
+from hf_inatsounds.downstream.descent import descend
 from hf_inatsounds.models.classifier import Classifier, build_classifier, pad_batch
 from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.objectives import Multilabel
@@ -55,28 +56,27 @@ def tune_multilabel(task: Task, rows: Array, recipe: Recipe, *, quiet: bool) -> 
     """
     began = time.monotonic()
     classifier = _classifier(task, recipe)
-    model = classifier.model.train()
+    model = classifier.model
     batches = -(-len(rows) // recipe.batch_size)
     steps = batches * recipe.epochs
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(recipe.warmup_share * steps), steps)
+
+    def loss(step: int) -> torch.Tensor:
+        epoch, batch = divmod(step, batches)
+        order = np.random.default_rng([recipe.seed, epoch]).permutation(rows)
+        chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
+        return _loss(classifier, task, chosen, [recipe.seed, epoch])
+
     bar = Bar(f"{task.name}: training", quiet=quiet)
     bar.start(steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        for step in range(steps):
-            epoch, batch = divmod(step, batches)
-            order = np.random.default_rng([recipe.seed, epoch]).permutation(rows)
-            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            loss = _loss(classifier, task, chosen, [recipe.seed, epoch])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            bar.update(step + 1, f"loss {loss.item():.3f}")
+        descend(
+            model, map(loss, range(steps)), optimizer, schedule, max_grad_norm=recipe.max_grad_norm,
+            told=lambda step, loss: bar.update(step, f"loss {loss.item():.3f}"),
+        )  # fmt: skip
     bar.close()
-    model.eval()
     about = {"epochs": recipe.epochs, "steps": steps, "seconds": round(time.monotonic() - began, 1)}
     return classifier, {**about, "augmentation": None, "recipe_keys": list(KEYS)}
 
