@@ -11,7 +11,7 @@ Figures = dict[str, Any]
 def host(figures: Figures) -> str:
     """Of ``benchmarks.host``."""
     three = figures["3 s example"]
-    share = three["our decoder alone, ms"] / three["ours, resampling on the device too, ms"]
+    share = three["libsndfile alone, ms"] / three["ours, resampling on the device too, ms"]
     soxr_ms = three["ours, frontend on the device, ms"] - three["ours, resampling on the device too, ms"]
     return f"""With a GPU, training resamples on it (`resample_on: auto`), so that what its host pays is the figure with
 resampling on the device. **Where the time goes** there, for 3 s of a recording of 18.5 s in the mean: decoding the

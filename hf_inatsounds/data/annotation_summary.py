@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hf_inatsounds.data.annotations import Annotations
+from hf_inatsounds.data.annotations import Annotations, annotated_hours
 
 UNKNOWN_LICENSE = "no licence given"
 
@@ -48,12 +48,12 @@ def _split(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    durations = [row["duration_s"] for row in rows if row["duration_s"] is not None]
+    durations = [row["duration_s"] for row in rows]
     licenses = Counter(row["license"] or UNKNOWN_LICENSE for row in rows)
     return {
         "recordings": len(rows),
-        "hours": sum(durations) / 3600,
-        "without_duration": len(rows) - len(durations),
+        "hours": annotated_hours(durations),
+        "without_duration": durations.count(None),
         "species": len({row["label"] for row in rows}),
         "with_place": sum(row["latitude"] is not None and row["longitude"] is not None for row in rows),
         "without_common_name": sum(row["common_name"] is None for row in rows),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,7 +26,14 @@ from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.schema import COLUMNS, RANKS
 
-__all__ = ["Annotations", "annotation_file", "parse_annotations", "read_annotations", "require_annotation_file"]
+__all__ = [
+    "Annotations",
+    "annotated_hours",
+    "annotation_file",
+    "parse_annotations",
+    "read_annotations",
+    "require_annotation_file",
+]
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "audio": ("id", "file_name"),
@@ -69,6 +77,15 @@ class Annotations:
             known = ", ".join(["all", *sorted(supercategories), "evaluation", "annotations"])
             raise SourceError("unknown dataset name", where="name", found=repr(name), expected=known)
         return self.table.filter(pc.equal(pc.utf8_lower(self.table["supercategory"]), name))
+
+
+def annotated_hours(durations_s: Sequence[float | None]) -> float:
+    """Annotated length of recordings, in hours; those without a duration count as 0.
+
+    >>> annotated_hours([1800.0, None, 1800.0])
+    1.0
+    """
+    return float(np.nansum(np.array(durations_s, np.float64))) / 3600
 
 
 def read_annotations(source: Source, split: str, name: str | None = None) -> Annotations:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.archives.source_state import State, audio_state
-from hf_inatsounds.data.annotations import Annotations, read_annotations
+from hf_inatsounds.data.annotations import Annotations, annotated_hours, read_annotations
 from hf_inatsounds.data.builder import open_dataset
 from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.data.mirror_annotations import mirror_annotations, mirror_commit
@@ -95,7 +95,7 @@ def split_info(source: str, name: str, split: str, index: str = "") -> SplitInfo
     annotations, table = split_table(source, name, split, revision=state.get(COMMIT))
     official = len(annotations.label_space) == OFFICIAL_CLASSES
     title = "iNaturalist Sounds Dataset" if official else annotations.title or "a dataset in the layout of iNatSounds"
-    hours = float(np.nansum(np.array(table["duration_s"].to_pylist(), np.float64))) / 3600
+    hours = annotated_hours(table["duration_s"].to_pylist())
     labels = table["label"].to_numpy().astype(np.int64)
     ordered = table.sort_by("recording_id")
     revision = table_fingerprint(ordered.select(["recording_id", "label", "file_name"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from hf_inatsounds.downstream.descent import descend
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -97,7 +99,6 @@ def fit_attentive(
         torch.manual_seed(seed)
         module = AttentivePool(flat.mean(0), flat.std(0).clamp_min(1e-6), y.shape[1], settings)
         _train(module, tokens, targets, multilabel, settings)
-    module.eval()
 
     @torch.inference_mode()
     def scores(some: Sequence[Array]) -> Array:
@@ -117,17 +118,13 @@ def _train(
     optimizer = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
     loss_of = functional.binary_cross_entropy_with_logits if multilabel else functional.cross_entropy
-    module.train()
-    for _ in range(settings.epochs):
-        order = torch.randperm(len(tokens))
-        for first in range(0, len(order), settings.batch_size):
-            rows = order[first : first + settings.batch_size]
-            loss = loss_of(module(*_padded([tokens[i] for i in rows])), targets[rows])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+
+    def losses() -> Iterator[torch.Tensor]:
+        for _ in range(settings.epochs):
+            for rows in torch.split(torch.randperm(len(tokens)), settings.batch_size):
+                yield loss_of(module(*_padded([tokens[i] for i in rows])), targets[rows])
+
+    descend(module, losses(), optimizer, schedule)
 
 
 def _padded(tokens: Sequence[Array]) -> tuple[torch.Tensor, torch.Tensor]:

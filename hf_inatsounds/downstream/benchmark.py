@@ -16,16 +16,16 @@ from hf_inatsounds.downstream.crosswalk import Crosswalk, match_classes, read_co
 from hf_inatsounds.downstream.embedding_cache import default_cache
 from hf_inatsounds.downstream.fine_tuning import fine_tuning_recipe, is_preset
 from hf_inatsounds.downstream.fold_files import fold_file, fold_fingerprint, load_fold, save_fold
-from hf_inatsounds.downstream.intervals import bootstrap_interval, mean_of, sd_of
 from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.options import Options
-from hf_inatsounds.downstream.policies import measure_one
+from hf_inatsounds.downstream.policies import mean_of, measure_one, sd_of
 from hf_inatsounds.downstream.protocols import RUN, FoldResult, Job
 from hf_inatsounds.downstream.references import references_of
 from hf_inatsounds.errors import ArgumentsError, CheckpointError, SuiteError
 from hf_inatsounds.evaluation import RESULTS_FILE, environment
 from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.inference.embedding import Embedder, load_embedder
+from hf_inatsounds.metrics.bootstrap import bootstrap_interval
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.training.arguments import Recipe
 

@@ -1,7 +1,7 @@
 """Fine-tuning on clips of any number of labels, none included, which ``train``'s source, one label a recording, lacks.
 
-A plain loop: random crops, binary cross-entropy, AdamW, warm-up and cosine. Of a recipe it takes the keys in ``KEYS``;
-it augments nothing.
+Random crops, binary cross-entropy, AdamW, warm-up and cosine, in :func:`descend`. Of a recipe it takes the keys in
+``KEYS``; it augments nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hf_inatsounds.audio import Waveform
 from hf_inatsounds.audio.windows import random_crop
 from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.downstream.clips import Clip, Task
+from hf_inatsounds.downstream.descent import descend
 from hf_inatsounds.models.classifier import Classifier, build_classifier, pad_batch
 from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.objectives import Multilabel
@@ -56,30 +57,27 @@ def tune_multilabel(task: Task, rows: Array, recipe: Recipe, *, quiet: bool) -> 
     """
     began = time.monotonic()
     classifier = _classifier(task, recipe)
-    model = classifier.model.train()
-    run = recipe.training
+    model, run = classifier.model, recipe.training
     size = run.per_device_train_batch_size
     batches = -(-len(rows) // size)
     steps = math.ceil(batches * run.num_train_epochs)
     optimizer = torch.optim.AdamW(model.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay)
     schedule = get_cosine_schedule_with_warmup(optimizer, run.warmup_of(steps), steps)
+
+    def loss(step: int) -> torch.Tensor:
+        epoch, batch = divmod(step, batches)
+        order = np.random.default_rng([run.seed, epoch]).permutation(rows)
+        return _loss(classifier, task, order[batch * size : (batch + 1) * size], [run.seed, epoch])
+
     bar = Bar(f"{task.name}: training", quiet=quiet)
     bar.start(steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
-        for step in range(steps):
-            epoch, batch = divmod(step, batches)
-            order = np.random.default_rng([run.seed, epoch]).permutation(rows)
-            chosen = order[batch * size : (batch + 1) * size]
-            loss = _loss(classifier, task, chosen, [run.seed, epoch])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            bar.update(step + 1, f"loss {loss.item():.3f}")
+        descend(
+            model, map(loss, range(steps)), optimizer, schedule, max_grad_norm=run.max_grad_norm,
+            told=lambda step, loss: bar.update(step, f"loss {loss.item():.3f}"),
+        )  # fmt: skip
     bar.close()
-    model.eval()
     about = {"epochs": run.num_train_epochs, "steps": steps, "seconds": round(time.monotonic() - began, 1)}
     return classifier, {**about, "augmentation": None, "recipe_keys": list(KEYS)}
 

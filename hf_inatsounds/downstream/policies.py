@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -115,3 +116,15 @@ def measure_one(name: str, scores: Array, targets: Array) -> float | None:
     """
     value = MEASURES[name](scores, targets) if len(scores) else float("nan")
     return None if np.isnan(value) else value
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def sd_of(values: Sequence[float | None]) -> float | None:
+    """Standard deviation of those that are defined; None of fewer than two."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None

@@ -21,7 +21,7 @@ from hf_inatsounds.metrics import (
     present_ranking,
     reliability_curve,
     taxon_accuracy,
-    top_k_accuracy,
+    top_accuracies,
     wilson_interval,
 )
 from hf_inatsounds.metrics.bootstrap import LEVEL, RESAMPLES
@@ -83,12 +83,8 @@ def metrics_of(scores: FileScores, label_space: LabelSpace, *, windows: bool = T
     }
     if windows:
         labels = scores.label[scores.window_file]
-        found["window"] = {
-            f"top{k}{suffix}": top_k_accuracy(scores.window_place, labels, k, class_average=average)
-            for k in (1, 5)
-            for suffix, average in (("", False), ("_class_average", True))
-        }
-        found["window"]["taxon_accuracy"] = taxon_accuracy(scores.window_prediction, labels, label_space.ranks)
+        accuracy = taxon_accuracy(scores.window_prediction, labels, label_space.ranks)
+        found["window"] = {**top_accuracies(scores.window_place, labels), "taxon_accuracy": accuracy}
     return found
 
 

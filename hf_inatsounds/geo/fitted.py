@@ -13,14 +13,13 @@ import numpy as np
 
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.files import replacing
+from hf_inatsounds.geo.kernels import NEIGHBOURS, class_sums, likelihood_ratio, unit_vectors, widths
+from hf_inatsounds.geo.validation import choose
 from hf_inatsounds.metrics.thresholds import cores
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 EARTH_RADIUS_KM = 6_371.0
-NEIGHBOURS = 5
-"""The n-th nearest recording of the same species sets a kernel's width."""
-
 SHORTEST_KM = 10.0
 """No kernel is narrower: observers' places are obscured by up to some 20 km for threatened species."""
 
@@ -88,8 +87,8 @@ class FittedPrior:
 
         def one(first: int) -> None:
             part = slice(first, first + PORTION)
-            sums = _sums(points[part], self.places, self.concentration, counts)
-            found[part, self.known] = _ratio(sums, counts, self.smoothing)
+            sums = class_sums(points[part], self.places, self.concentration, counts)
+            found[part, self.known] = likelihood_ratio(sums, counts, self.smoothing)
 
         with ThreadPoolExecutor(cores()) as pool:  # numpy's exp and products run without the interpreter's lock
             list(pool.map(one, range(0, len(points), PORTION)))
@@ -178,8 +177,6 @@ def fit_prior(
     Raises:
         GeoError: if fewer than ten recordings have a place.
     """
-    from hf_inatsounds.geo.validation import choose
-
     known = ~(np.isnan(latitude) | np.isnan(longitude))
     if known.sum() < 10:
         raise GeoError("too few places to fit a prior", found=int(known.sum()), expected="at least 10 recordings")
@@ -200,58 +197,3 @@ def fit_prior(
         tuple(species), points.astype(np.float32), (1.0 / width**2).astype(np.float32), counts,
         float(chosen["smoothing"]), facts,
     )  # fmt: skip
-
-
-def unit_vectors(latitude: Any, longitude: Any) -> Array:
-    """Places on the unit sphere, (B, 3).
-
-    >>> unit_vectors(np.array([0.0]), np.array([90.0])).round(3) + 0.0
-    array([[0., 1., 0.]])
-    """
-    phi, lam = (np.deg2rad(np.atleast_1d(np.asarray(value, np.float64))) for value in (latitude, longitude))
-    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
-
-
-def widths(points: Array, counts: Array) -> Array:
-    """Distance of each place to its n-th nearest neighbour of the same class, in radians.
-
-    A class with fewer takes its farthest; a lone recording the median of all. Points are ordered by class.
-    """
-    from scipy.spatial import cKDTree
-
-    found = np.full(len(points), np.nan)
-    first = 0
-    for count in counts.tolist():
-        mine = points[first : first + count]
-        if count > 1:
-            chords = cKDTree(mine).query(mine, k=min(NEIGHBOURS + 1, count))[0][:, -1]
-            found[first : first + count] = 2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0))
-        first += count
-    lone = np.isnan(found)
-    found[lone] = np.median(found[~lone]) if (~lone).any() else 0.2
-    return found
-
-
-def _sums(points: Array, places: Array, concentration: Array, counts: Array) -> Array:
-    """Sum of the kernels of each class at each point, (B, C known), in units of the uniform density."""
-    kappa = concentration.astype(np.float64)
-    # vMF density over the uniform one: 2 κ / (1 - exp(-2 κ)) · exp(κ (x·x_i - 1))
-    height = 2.0 * kappa / -np.expm1(-2.0 * kappa)
-    exponent = points @ places.T.astype(np.float64)  # 1 - cos of some km vanishes in float32
-    np.minimum(exponent, 1.0, out=exponent)
-    exponent -= 1.0
-    exponent *= kappa
-    kernels = np.exp(exponent.astype(np.float32))
-    kernels *= height.astype(np.float32)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    summed: Array = np.add.reduceat(kernels, starts, axis=1)
-    return summed.astype(np.float64)
-
-
-def _ratio(sums: Array, counts: Array, smoothing: float) -> Array:
-    """R of each class from the sums of its kernels."""
-    n = counts.sum()
-    density = n / (n + 1.0) * sums / counts + 1.0 / (n + 1.0)
-    overall = density @ (counts / n)
-    found: Array = (counts * density / overall[:, None] + smoothing) / (counts + smoothing)
-    return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_inatsounds.geo.fitted import _ratio, _sums, widths
+from hf_inatsounds.geo.kernels import class_sums, likelihood_ratio, widths
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -50,7 +50,7 @@ def choose(points: Array, labels: Array, least: Array, *, seed: int) -> dict[str
             width = np.clip(base * scale, least[train], np.pi)
             sums = _in_portions(points[test], points[train], 1.0 / width**2, counts)
             for a, smoothing in enumerate(SMOOTHINGS):
-                joint = counts * _ratio(sums, counts, smoothing)
+                joint = counts * likelihood_ratio(sums, counts, smoothing)
                 total[s, a] += np.log(joint[rows, column] / joint.sum(axis=1)).sum()
     best = np.unravel_index(total.argmax(), total.shape)
     return {
@@ -61,5 +61,5 @@ def choose(points: Array, labels: Array, least: Array, *, seed: int) -> dict[str
 
 
 def _in_portions(points: Array, places: Array, concentration: Array, counts: Array) -> Array:
-    return np.concatenate([_sums(points[i : i + 64], places, concentration, counts)
+    return np.concatenate([class_sums(points[i : i + 64], places, concentration, counts)
                            for i in range(0, len(points), 64)] or [np.zeros((0, len(counts)))])  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_k_accuracy, true_places
+from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_accuracies, top_k_accuracy, true_places
 from hf_inatsounds.metrics.bootstrap import Replicates, bootstrap, centred_interval, resample_weights
 from hf_inatsounds.metrics.calibration import (
     Reliability,
@@ -54,6 +54,7 @@ __all__ = [
     "softmax",
     "t1_accuracy",
     "taxon_accuracy",
+    "top_accuracies",
     "top_k_accuracy",
     "true_places",
     "wilson_interval",

@@ -11,6 +11,9 @@ from hf_inatsounds.schema import RANKS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+TOPS = (1, 5)
+"""How many best classes the protocol looks at."""
+
 
 def true_places(scores: Array, labels: Array, k: int = 5) -> Array:
     """Place of each item's true class among its ``k`` best, 0 the best; ``k`` where it is not among them.
@@ -53,6 +56,23 @@ def top_k_accuracy(places: Array, labels: Array, k: int, *, class_average: bool 
     """
     hits = places < k
     return _group_mean(hits, labels) if class_average else float(hits.mean())
+
+
+def top_accuracies(places: Array, labels: Array) -> dict[str, float]:
+    """The protocol's top-k accuracies: top-1 and top-5, over all items and averaged within each class first.
+
+    Args:
+        places: (N,) places of the true classes, from :func:`true_places`.
+        labels: (N,) int.
+
+    >>> top_accuracies(np.array([0, 0, 3]), np.array([1, 1, 2]))["top1_class_average"]
+    0.5
+    """
+    return {
+        f"top{k}{suffix}": top_k_accuracy(places, labels, k, class_average=average)
+        for suffix, average in (("", False), ("_class_average", True))
+        for k in TOPS
+    }
 
 
 def taxon_accuracy(predictions: Array, labels: Array, ranks: Sequence[Any]) -> dict[str, float]:

@@ -7,13 +7,13 @@ sorted again: exactly what the metrics would be on the drawn recordings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hf_inatsounds.metrics.accuracy import lineage_groups, true_places
+from hf_inatsounds.metrics.accuracy import TOPS, lineage_groups, true_places
 from hf_inatsounds.metrics.thresholds import each_class, rows_of_labels
 from hf_inatsounds.schema import RANKS
 
@@ -68,6 +68,11 @@ def centred_interval(
     return float(max(low, within[0])), float(min(high, within[1]))
 
 
+def drawn(n: int, generator: np.random.Generator) -> Array:
+    """One resample of ``n`` items: (n,) int in [0, n), drawn with replacement."""
+    return generator.integers(0, n, n)
+
+
 def resample_weights(n: int, resamples: int, seed: int) -> Array:
     """How often each of ``n`` items is drawn, (n, resamples) float32: each column sums to n.
 
@@ -79,7 +84,7 @@ def resample_weights(n: int, resamples: int, seed: int) -> Array:
     generator = np.random.default_rng(seed)
     weights = np.empty((n, resamples), np.float32)
     for r in range(resamples):
-        weights[:, r] = np.bincount(generator.integers(0, n, n), minlength=n)
+        weights[:, r] = np.bincount(drawn(n, generator), minlength=n)
     return weights
 
 
@@ -117,7 +122,7 @@ def bootstrap(
     values = np.stack(each_class(lambda column, mine: _one(column, mine, weights), scores, rows, threads=threads))
     metrics = {name: _means(values[:, i]) for i, name in enumerate(("map", "f1_max", "roc_auc"))}
     places = true_places(scores, columns)
-    for k in (1, 5):
+    for k in TOPS:
         hits = (places < k).astype(np.float32)
         metrics[f"top{k}"] = hits.astype(np.float64) @ weights / len(labels)
         metrics[f"top{k}_class_average"] = _group_means(hits, columns, weights)
@@ -127,6 +132,59 @@ def bootstrap(
             hits = (taxon[best] == taxon[labels]).astype(np.float32)
             metrics[f"taxon_accuracy.{rank}"] = _group_means(hits, taxon[labels], weights)
     return Replicates(metrics, values[:, 0].astype(np.float32))
+
+
+def bootstrap_interval(
+    judge: Callable[[Array, Array], float | None],
+    folds: Sequence[tuple[Array, Array, Array]],
+    *,
+    draws: int,
+    seed: int,
+) -> list[float] | None:
+    """95 % interval of the mean over folds, recordings drawn with replacement within each fold.
+
+    For any metric, which :func:`bootstrap` is not; each draw measures anew. Percentiles, moved so that the draws' mean
+    is the number itself (:func:`centred_interval`).
+
+    Args:
+        judge: scores (N, C) and targets (N, C) → a number; None where it is undefined.
+        folds: scores, targets and recordings (N,) int of each; clips that share a recording are drawn together.
+        draws: samples, 0 for none.
+        seed: of the draws.
+
+    Returns:
+        Low and high; None without draws, where a fold has a single recording, or where most draws are undefined.
+
+    >>> fold = (np.ones((4, 1)), np.ones((4, 1), bool), np.arange(4))
+    >>> bootstrap_interval(lambda scores, targets: float(scores.mean()), [fold], draws=20, seed=0)
+    [1.0, 1.0]
+    """
+    rows = [_rows_of_recordings(recordings) for _, _, recordings in folds]
+    if not draws or not folds or min(len(one) for one in rows) < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    means = []
+    for _ in range(draws):
+        values = []
+        for (scores, targets, _), of in zip(folds, rows, strict=True):
+            chosen = np.concatenate([of[i] for i in drawn(len(of), generator)])
+            values.append(judge(scores[chosen], targets[chosen]))
+        known = [value for value in values if value is not None]
+        if len(known) == len(folds):
+            means.append(sum(known) / len(known))
+    if len(means) < draws / 2:
+        return None
+    own = [judge(scores, targets) for scores, targets, _ in folds]
+    known = [value for value in own if value is not None]
+    if len(known) < len(folds):
+        return None
+    return list(centred_interval(np.array(means), sum(known) / len(known)))
+
+
+def _rows_of_recordings(recordings: Array) -> list[Array]:
+    """Rows of each recording."""
+    order = np.argsort(recordings, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(recordings[order])) + 1)
 
 
 def _one(column: Array, rows: Array, weights: Array) -> Array:

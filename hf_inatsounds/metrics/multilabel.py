@@ -51,20 +51,16 @@ def label_ranking_average_precision(scores: Array, targets: Array, *, no_call: L
     >>> label_ranking_average_precision(np.array([[0.9, 0.1, 0.5]]), np.array([[True, False, True]]))
     1.0
     """
+    from sklearn.metrics import label_ranking_average_precision_score
+
     scores, targets = checked(scores, targets)
-    items, classes = np.nonzero(targets)
-    if no_call == "drop" and not len(items):
+    if no_call == "drop" and not (called := targets.any(axis=1)).all():
+        scores, targets = scores[called], targets[called]
+    if not len(scores):
         return float("nan")
-    value = np.zeros(len(scores))
-    labels = targets.sum(axis=1)
-    value[labels == 0] = 1.0
-    for first in range(0, len(items), 4096):  # bounds the copies of rows
-        mine = slice(first, first + 4096)
-        rows = items[mine]
-        above = scores[rows] >= scores[rows, classes[mine]][:, None]
-        precision = (above & targets[rows]).sum(axis=1) / above.sum(axis=1)
-        np.add.at(value, rows, precision / labels[rows])
-    return float((value[labels > 0] if no_call == "drop" else value).mean())
+    if np.isinf(scores).any():  # which sklearn refuses
+        scores = np.nan_to_num(scores)
+    return float(label_ranking_average_precision_score(targets, scores))
 
 
 def macro_f1(scores: Array, targets: Array, threshold: float = 0.5) -> float:
@@ -80,11 +76,12 @@ def macro_f1(scores: Array, targets: Array, threshold: float = 0.5) -> float:
     >>> macro_f1(np.array([[0.9, 0.1], [0.2, 0.7]]), np.array([[True, False], [True, False]])).__round__(4)
     0.3333
     """
+    from sklearn.metrics import f1_score
+
     scores, targets = checked(scores, targets)
-    detected = scores >= threshold
-    hits = 2.0 * (detected & targets).sum(axis=0)
-    total = detected.sum(axis=0) + targets.sum(axis=0)
-    return float(np.where(total > 0, hits / np.maximum(total, 1), 0.0).mean())
+    if targets.shape[1] == 1:  # sklearn takes one column for a problem of two classes
+        return float(f1_score(targets[:, 0], scores[:, 0] >= threshold, zero_division=0))
+    return float(f1_score(targets, scores >= threshold, average="macro", zero_division=0))
 
 
 def checked(scores: Array, targets: Array) -> tuple[Array, Array]:

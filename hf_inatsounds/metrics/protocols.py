@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_k_accuracy, true_places
+from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_accuracies, true_places
 from hf_inatsounds.metrics.multilabel import NoCall, checked, label_ranking_average_precision, t1_accuracy
 from hf_inatsounds.metrics.pooling import FilePool, softmax
 from hf_inatsounds.metrics.ranking import Absent, RankingMetrics, ranking_metrics, with_policy
@@ -136,15 +136,11 @@ def file_metrics(
             raise ValueError(f"{name} must be classes in [0, {scores.shape[1]}); got {found}")
     if ranking is None:
         ranking = present_ranking(scores, labels, present)
-    places = true_places(scores, labels)
     metrics: dict[str, Any] = {
         "map": mean(ranking.average_precision),
         "f1_max": mean(ranking.f1_max),
         "roc_auc": mean(ranking.roc_auc),
-        "top1": top_k_accuracy(places, labels, 1),
-        "top5": top_k_accuracy(places, labels, 5),
-        "top1_class_average": top_k_accuracy(places, labels, 1, class_average=True),
-        "top5_class_average": top_k_accuracy(places, labels, 5, class_average=True),
+        **top_accuracies(true_places(scores, labels), labels),
     }
     if ranks is not None:
         metrics["taxon_accuracy"] = taxon_accuracy(scores.argmax(axis=1), labels, ranks)

@@ -44,9 +44,9 @@ def fit_input_length(model: Any, feature_extractor: Any) -> None:
     """
     with refusals_named("the model cannot take such an input"):
         if model.config.model_type == "audio-spectrogram-transformer":
-            _fit_ast(model, feature_extractor.max_length)
+            _resize_ast(model, feature_extractor.max_length)
         elif model.config.model_type == "whisper":
-            _fit_whisper(model, feature_extractor.nb_max_frames // 2)
+            _resize_whisper(model, feature_extractor.nb_max_frames // 2)
 
 
 def minimum_samples(config: Any) -> int:
@@ -91,7 +91,7 @@ def _ast_columns(config: Any, max_length: int) -> int:
     return (max_length - config.patch_size) // config.time_stride + 1
 
 
-def _fit_ast(model: Any, max_length: int) -> None:
+def _resize_ast(model: Any, max_length: int) -> None:
     config, embeddings = model.config, model.audio_spectrogram_transformer.embeddings
     check_ast_length(config, max_length)
     columns = _ast_columns(config, max_length)
@@ -104,7 +104,7 @@ def _fit_ast(model: Any, max_length: int) -> None:
     config.max_length = max_length
 
 
-def _fit_whisper(model: Any, positions: int) -> None:
+def _resize_whisper(model: Any, positions: int) -> None:
     known = model.config.max_source_positions
     if positions > known:
         raise RecipeError(

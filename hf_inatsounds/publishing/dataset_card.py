@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hf_inatsounds.data.annotations import Annotations
+from hf_inatsounds.data.annotations import Annotations, annotated_hours
 from hf_inatsounds.publishing.plan import Plan
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
@@ -63,7 +63,7 @@ def render_dataset_card(
         recordings=sum(table.num_rows for table in tables.values()),
         species=len({label for table in tables.values() for label in table["label"].to_pylist()}),
         classes=len(space),
-        hours=sum(_hours(table) for table in tables.values()),
+        hours=sum(annotated_hours(table["duration_s"].to_pylist()) for table in tables.values()),
         audio_format=plan.settings.audio_format,
         seed=plan.settings.seed,
         kept=sorted(counts["kept_as_original_bytes"].items()),
@@ -121,7 +121,7 @@ def composition(tables: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
                     "split": split,
                     "species": len(set(part["label"].to_pylist())),
                     "recordings": part.num_rows,
-                    "hours": _hours(part),
+                    "hours": annotated_hours(part["duration_s"].to_pylist()),
                 }
             )
     total = Counter({row["supercategory"]: 0 for row in found})
@@ -165,10 +165,6 @@ def _rows(plan: Plan, annotations: Mapping[str, Annotations], records: list[dict
         rows = [row for shard in plan.shards if shard.split == split for row in shard.rows if names[row] not in away]
         found[split] = table.take(pa.array(sorted(rows), pa.int64()))
     return found
-
-
-def _hours(table: pa.Table) -> float:
-    return float(np.nansum(np.array(table["duration_s"].to_pylist(), np.float64))) / 3600
 
 
 def _licenses(tables: Mapping[str, pa.Table]) -> list[tuple[str, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hf_inatsounds.reports.page import write_comparison, write_report
 from hf_inatsounds.reports.tables import (
     AGGREGATIONS,
-    METRIC_NAMES,
     comparison_text,
     defect_lines,
     identical_line,
@@ -22,7 +21,6 @@ from hf_inatsounds.reports.tables import (
 
 __all__ = [
     "AGGREGATIONS",
-    "METRIC_NAMES",
     "comparison_text",
     "defect_lines",
     "identical_line",

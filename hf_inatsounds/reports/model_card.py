@@ -11,6 +11,7 @@ from typing import Any
 from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.files import write_text
 from hf_inatsounds.fingerprints import checkpoint_digest
+from hf_inatsounds.metrics.names import OVERVIEW
 from hf_inatsounds.progress import note
 from hf_inatsounds.reports import (
     identical_line,
@@ -43,14 +44,6 @@ OF_IMAGES = "ForImageClassification"
 Their pipeline is transformers' "image-classification": the one that loads them (audio-classification refuses an image
 model), and takes the spectrogram as an image. What they are for stands among the tags.
 """
-_INDEXED = {
-    "map": ("mean_average_precision", "mAP"),
-    "f1_max": ("f1_max", "F1-max"),
-    "roc_auc": ("roc_auc", "ROC-AUC"),
-    "top1": ("accuracy", "Top-1 accuracy"),
-    "top5": ("top5_accuracy", "Top-5 accuracy"),
-}
-"""Metric → type and name in the model-index."""
 
 
 def read_results(
@@ -195,13 +188,13 @@ def metadata(evaluations: list[dict[str, Any]]) -> str:
             dataset_name=one["dataset"]["title"],
             dataset_config=one["dataset"]["name"],
             dataset_split=one["dataset"]["split"],
-            metric_type=kind,
-            metric_name=label,
+            metric_type=metric.hub_type,
+            metric_name=metric.hub_name,
             metric_value=round(one["metrics"]["mean"][key], 4),
             metric_args={"aggregation": "mean", "absent_classes": "ignored"},
         )
         for one in evaluations
-        for key, (kind, label) in _INDEXED.items()
+        for key, metric in OVERVIEW.items()
         if one["metrics"]["mean"][key] is not None
     ]
     is_image = evaluations[0]["model"]["architecture"].endswith(OF_IMAGES)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.files import replacing, write_text
+from hf_inatsounds.metrics.names import METRIC_NAMES, OVERVIEW
 from hf_inatsounds.reports.tables import (
     AGGREGATIONS,
-    METRIC_NAMES,
     comparison_text,
     identical_line,
     interval_text,
@@ -83,7 +83,7 @@ def write_comparison(path: str | Path, comparison: dict[str, Any]) -> Path:
     """
     from hf_inatsounds.reports.plots import differences_plot
 
-    names = {key: METRIC_NAMES[key] for key in ("map", "f1_max", "roc_auc", "top1", "top5")}
+    names = {key: metric.name for key, metric in OVERVIEW.items()}
     page = _render(
         "comparison.html.jinja",
         title=f"{len(comparison['runs'])} runs on {comparison['split']}",

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hf_inatsounds.metrics.names import METRIC_NAMES
 from hf_inatsounds.schema import DEFECT_KINDS, RANKS
 
-METRIC_NAMES = {
-    "map": "mAP",
-    "f1_max": "F1-max",
-    "roc_auc": "ROC-AUC",
-    "top1": "top-1",
-    "top5": "top-5",
-    "top1_class_average": "top-1, class average",
-    "top5_class_average": "top-5, class average",
-}
 UNDEFINED = "–"
 """What stands for a number that is undefined, as ROC-AUC is without a negative, or was not measured."""
 AGGREGATIONS = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 
 class WeightAverage:
-    """Exponential moving average of a model's floating-point state.
+    """Exponential moving average of a model's floating-point state, by torch's ``AveragedModel``.
 
     ``a ← d · a + (1 - d) · w`` after each step, with ``d = min(decay, (1 + t) / (10 + t))``, so that the first
     steps, whose weights are far from any good ones, are soon forgotten.
@@ -24,15 +26,25 @@ class WeightAverage:
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
         self.model, self.decay = model, decay
         self.steps = 0
-        self.average = {name: tensor.detach().clone() for name, tensor in _floating(model).items()}
+        self._averaged = AveragedModel(model, multi_avg_fn=self._move, use_buffers=True)
+        self._averaged.update_parameters(model)  # torch's first update copies; those after it average
 
-    @torch.no_grad()
+    @property
+    def average(self) -> dict[str, torch.Tensor]:
+        """The average of each floating-point tensor of the model's state dictionary."""
+        return _floating(self._averaged.module)
+
     def update(self) -> None:
         """Take the model's weights after a step."""
         self.steps += 1
+        self._averaged.update_parameters(self.model)
+
+    @torch.no_grad()
+    def _move(self, averages: Any, weights: Any, n_averaged: Any) -> None:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, tensor in _floating(self.model).items():
-            self.average[name].lerp_(tensor.detach(), 1.0 - decay)
+        for average, now in zip(averages, weights, strict=True):
+            if average.is_floating_point():
+                average.lerp_(now, 1.0 - decay)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -47,8 +59,7 @@ class WeightAverage:
     def load(self, average: Mapping[str, torch.Tensor], steps: int) -> None:
         """Go on from a checkpoint's average."""
         self.steps = steps
-        for name, tensor in self.average.items():
-            tensor.copy_(average[name])
+        _copy(average, self._averaged.module)
 
 
 def _floating(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -166,3 +166,21 @@ def test_the_average_follows_its_formula_and_leaves_the_model_as_it_was():
     with average.applied():
         torch.testing.assert_close(model.weight, torch.full((1, 2), expected))
     assert model.weight.tolist() == [[5.0, 5.0]]
+
+
+def test_the_average_is_of_statistics_too_and_goes_on_from_what_was_saved():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    average = WeightAverage(model, 0.9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        model(torch.randn(4, 2, generator=generator))
+        average.update()
+    assert average.average.keys() == {name for name in model.state_dict() if "num_batches" not in name}
+    assert not torch.equal(average.average["1.running_mean"], model[1].running_mean)
+    other = WeightAverage(model, 0.9)
+    other.load({name: tensor.clone() for name, tensor in average.average.items()}, average.steps)
+    model(torch.randn(4, 2, generator=generator))
+    for one in (average, other):
+        one.update()
+    for name, tensor in average.average.items():
+        torch.testing.assert_close(other.average[name], tensor, rtol=0, atol=0)

@@ -12,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_inatsounds.downstream.attentive_probe import AttentiveSettings, fit_attentive
 from hf_inatsounds.downstream.crosswalk import match_classes, read_codes, read_synonyms
-from hf_inatsounds.downstream.intervals import bootstrap_interval
 from hf_inatsounds.downstream.overlap import Event, overlaps_enough
 from hf_inatsounds.downstream.probes import Examples, centroids, choose_strength, fit_linear, held_out, shots
 from hf_inatsounds.errors import SuiteError
+from hf_inatsounds.metrics.bootstrap import bootstrap_interval
 from hf_inatsounds.metrics.multilabel import macro_f1, t1_accuracy
 from tests.helpers.suites import write_csv
 

@@ -12,7 +12,7 @@ from hf_inatsounds.data.split_info import split_table
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures
 from hf_inatsounds.geo import FittedPrior, Reweighting, SinrPrior, apply_prior, fit_prior, load_prior
-from hf_inatsounds.geo.fitted import unit_vectors, widths
+from hf_inatsounds.geo.kernels import class_sums, unit_vectors, widths
 from hf_inatsounds.scoring import FileScores
 
 
@@ -59,10 +59,8 @@ def test_kernels_are_densities_on_the_sphere(fitted):
     latitude, longitude = np.rad2deg(np.arcsin(points[:, 2])), np.rad2deg(np.arctan2(points[:, 1], points[:, 0]))
     # r is a ratio of densities to that of all recordings: by b it integrates to 1, so over places drawn from b its
     # mean is 1; against uniform places weight it with b, which is the mean of the classes' densities
-    from hf_inatsounds.geo.fitted import _sums
-
     counts = fitted.counts[fitted.known]
-    sums = _sums(unit_vectors(latitude, longitude), fitted.places, fitted.concentration, counts)
+    sums = class_sums(unit_vectors(latitude, longitude), fitted.places, fitted.concentration, counts)
     np.testing.assert_allclose((sums / counts).mean(axis=0), 1.0, rtol=0.2)
 
 

@@ -1,0 +1,66 @@
+"""Kernels on the sphere: how wide each is, their sums by class, and what those say of a class at a place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+NEIGHBOURS = 5
+"""The n-th nearest recording of the same species sets a kernel's width."""
+
+
+def unit_vectors(latitude: Any, longitude: Any) -> Array:
+    """Places on the unit sphere, (B, 3).
+
+    >>> unit_vectors(np.array([0.0]), np.array([90.0])).round(3) + 0.0
+    array([[0., 1., 0.]])
+    """
+    phi, lam = (np.deg2rad(np.atleast_1d(np.asarray(value, np.float64))) for value in (latitude, longitude))
+    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
+
+
+def widths(points: Array, counts: Array) -> Array:
+    """Distance of each place to its n-th nearest neighbour of the same class, in radians.
+
+    A class with fewer takes its farthest; a lone recording the median of all. Points are ordered by class.
+    """
+    from sklearn.neighbors import BallTree
+
+    radians = np.stack([np.arcsin(np.clip(points[:, 2], -1.0, 1.0)), np.arctan2(points[:, 1], points[:, 0])], axis=1)
+    found = np.full(len(points), np.nan)
+    last = np.cumsum(counts)
+    for first, stop in zip(last - counts, last, strict=True):
+        mine = radians[first:stop]  # latitude and longitude
+        if len(mine) > 1:
+            found[first:stop] = BallTree(mine, metric="haversine").query(mine, min(NEIGHBOURS + 1, len(mine)))[0][:, -1]
+    lone = np.isnan(found)
+    found[lone] = np.median(found[~lone]) if (~lone).any() else 0.2
+    return found
+
+
+def class_sums(points: Array, places: Array, concentration: Array, counts: Array) -> Array:
+    """Sum of the kernels of each class at each point, (B, C known), in units of the uniform density."""
+    kappa = concentration.astype(np.float64)
+    # vMF density over the uniform one: 2 κ / (1 - exp(-2 κ)) · exp(κ (x·x_i - 1))
+    height = 2.0 * kappa / -np.expm1(-2.0 * kappa)
+    exponent = points @ places.T.astype(np.float64)  # 1 - cos of some km vanishes in float32
+    np.minimum(exponent, 1.0, out=exponent)
+    exponent -= 1.0
+    exponent *= kappa
+    kernels = np.exp(exponent.astype(np.float32))
+    kernels *= height.astype(np.float32)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    summed: Array = np.add.reduceat(kernels, starts, axis=1)
+    return summed.astype(np.float64)
+
+
+def likelihood_ratio(sums: Array, counts: Array, smoothing: float) -> Array:
+    """R of each class from the sums of its kernels."""
+    n = counts.sum()
+    density = n / (n + 1.0) * sums / counts + 1.0 / (n + 1.0)
+    overall = density @ (counts / n)
+    found: Array = (counts * density / overall[:, None] + smoothing) / (counts + smoothing)
+    return found
