@@ -32,7 +32,8 @@ from transformers.trainer_callback import PrinterCallback
 from benchmarks.publish import make_source, real_recordings
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import Classifier
-from hf_inatsounds.training.arguments import Recipe, make_recipe
+from hf_inatsounds.training.arguments import make_recipe
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.setup import set_up
 
 WARM_UP_STEPS = 3

@@ -19,7 +19,7 @@ import sys
 from hf_inatsounds.cli.main import run_command
 from hf_inatsounds.cli.train import Options, parse_words, show_run
 from hf_inatsounds.publishing.finished_run import open_for
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.run import check_start, ends_named, finish, make_trainer, own_folder
 from hf_inatsounds.training.setup import set_up
 

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     from hf_inatsounds.archives.fetch import is_repo_id
     from hf_inatsounds.publishing.finished_run import evaluate_for_card
     from hf_inatsounds.publishing.model_hub import open_repository, push_model
-    from hf_inatsounds.training.arguments import read_recipe
+    from hf_inatsounds.training.arguments import changed, read_recipe
 
     folder = Path(arguments.run_dir)
     for name in ("train.json", "recipe.yaml"):
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     is_own = repo_id == recipe.training.hub_model_id
     public = arguments.public or (is_own and not recipe.training.hub_private_repo)
     open_repository(repo_id, public=public, replace_card=arguments.replace_card)
-    recipe = recipe.changed(source=arguments.source or recipe.data.source)
+    recipe = changed(recipe, source=arguments.source or recipe.data.source)
     hush_libraries()
     evaluate_for_card(folder, recipe, arguments.split, quiet=arguments.quiet)
     pushed = push_model(folder, repo_id, public=public, replace_card=arguments.replace_card)

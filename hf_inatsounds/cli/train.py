@@ -28,8 +28,8 @@ from hf_inatsounds.runtime.launching import beside, run_processes
 from hf_inatsounds.training.key_table import help_text, is_switch
 
 if TYPE_CHECKING:
-    from hf_inatsounds.training.arguments import Recipe
     from hf_inatsounds.training.ownership import Resume
+    from hf_inatsounds.training.recipe import Recipe
 
 ADVICE = """\
 From random weights on little data take efficientnet-tiny.yaml or resnet-tiny.yaml: on 90 recordings of animals that had

@@ -20,7 +20,8 @@ from hf_inatsounds.errors import SuiteError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.models.from_preset import PRESETS
 from hf_inatsounds.schema import RANKS
-from hf_inatsounds.training.arguments import Recipe, make_recipe, read_recipe
+from hf_inatsounds.training.arguments import changed, make_recipe, read_recipe
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.typed import read_mapping
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -126,7 +127,7 @@ def fine_tune(task: Task, fold: Fold, recipe: Recipe, work: Path, *, quiet: bool
         if not resume:
             shutil.rmtree(out, ignore_errors=True)
         with _datasets_cache(work / "arrow"):
-            run = train(recipe.changed(source=str(source), output_dir=str(out)), resume=resume, quiet=quiet)
+            run = train(changed(recipe, source=str(source), output_dir=str(out)), resume=resume, quiet=quiet)
     return out, {key: run[key] for key in ("parameters", "epochs", "steps", "seconds", "best")}
 
 

@@ -26,7 +26,7 @@ from hf_inatsounds.objectives import Multilabel
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.runtime.devices import choose_device, frontend_device
 from hf_inatsounds.schema import RANKS
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -21,7 +21,7 @@ from hf_inatsounds.downstream.policies import measure, measure_one
 from hf_inatsounds.downstream.probes import Examples, centroids, choose_strength, fit_linear, shots
 from hf_inatsounds.errors import SuiteError
 from hf_inatsounds.inference.embedding import Embedder, embedder_of, load_embedder
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Protocol = Literal["zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune"]

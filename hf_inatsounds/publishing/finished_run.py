@@ -11,7 +11,7 @@ from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.progress import note
 from hf_inatsounds.publishing.model_hub import open_repository, push_model
 from hf_inatsounds.reports.model_card import read_results
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def open_for(recipe: Recipe, *, create: bool) -> None:

@@ -11,7 +11,7 @@ from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
 from hf_inatsounds.frontends.resampling import resamples_in_batch
 from hf_inatsounds.runtime.devices import frontend_device
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:

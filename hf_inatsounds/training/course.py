@@ -10,10 +10,10 @@ from transformers import TrainerCallback
 from typing_extensions import override
 
 from hf_inatsounds.progress import Bar
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
 from hf_inatsounds.training.interruption import Interruption, Stop
+from hf_inatsounds.training.recipe import Recipe
 
 _PREFIX = "eval_"
 

@@ -50,7 +50,7 @@ def help_text() -> str:
 
 def make_table() -> list[dict[str, Any]]:
     """The table, from the dataclasses."""
-    from hf_inatsounds.training.arguments import KEYS
+    from hf_inatsounds.training.recipe import KEYS
     from hf_inatsounds.training.run_arguments import HONOURED
     from hf_inatsounds.training.typed import to_yaml
 

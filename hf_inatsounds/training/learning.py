@@ -14,7 +14,7 @@ from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.models.finetuning import add_lora, freeze, parameter_groups
 from hf_inatsounds.models.heads import has_projection, put_projection
 from hf_inatsounds.objectives import Contrastive, Objective, objective_for
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def recipe_objective(recipe: Recipe, label_space: LabelSpace, labels: np.ndarray[Any, np.dtype[Any]]) -> Objective:

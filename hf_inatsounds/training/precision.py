@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def precision_name(recipe: Recipe) -> str:

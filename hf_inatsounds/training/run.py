@@ -18,7 +18,6 @@ from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedEr
 from hf_inatsounds.evaluation import environment
 from hf_inatsounds.files import defined
 from hf_inatsounds.progress import note
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.checkpoints import Position, last_checkpoint
 from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.failures import failures_named, refusals_named
@@ -26,6 +25,7 @@ from hf_inatsounds.training.interruption import Interruption, Stop
 from hf_inatsounds.training.learning import start_of
 from hf_inatsounds.training.ownership import Resume, RunFolder, plan_start
 from hf_inatsounds.training.precision import precision_name
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
 from hf_inatsounds.training.setup import Setup, set_up, summary
 from hf_inatsounds.training.trainer import CropTrainer

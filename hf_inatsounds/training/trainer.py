@@ -21,11 +21,11 @@ from hf_inatsounds.frontends.resampling import Resample
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.runtime.devices import frontend_device
 from hf_inatsounds.runtime.launched import Launched
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
 from hf_inatsounds.training.checkpoints import last_checkpoint
 from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.resuming import ResumableTrainer
 from hf_inatsounds.training.schedule import Schedule
 from hf_inatsounds.training.stream import CropCollator

@@ -16,7 +16,7 @@ from hf_inatsounds.evaluation import SplitInfo, metrics_of
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.scoring import FileScores, score_recordings
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 KEPT = ("map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average")
 

@@ -29,7 +29,8 @@ from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.publishing.model_hub import push_model
 from hf_inatsounds.training import records
-from hf_inatsounds.training.arguments import Recipe, read_recipe
+from hf_inatsounds.training.arguments import read_recipe
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.trainer import CropTrainer
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from hf_inatsounds.training.arguments import Recipe, make_recipe
+from hf_inatsounds.training.arguments import make_recipe
+from hf_inatsounds.training.recipe import Recipe
 
 SMALL = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,

@@ -10,9 +10,10 @@ from transformers.trainer_utils import SchedulerType
 from hf_inatsounds.cli.train import split_flags
 from hf_inatsounds.errors import InatSoundsError, RecipeError
 from hf_inatsounds.objectives import LOSSES, SAMPLINGS
-from hf_inatsounds.training.arguments import KEYS, make_recipe
+from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.failures import refusals_named
+from hf_inatsounds.training.recipe import KEYS
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.run_arguments import HONOURED
 from hf_inatsounds.training.setup import set_up

@@ -11,6 +11,7 @@ import pytest
 
 from hf_inatsounds.models.families import FAMILIES
 from hf_inatsounds.models.from_preset import PRESETS
+from hf_inatsounds.training.arguments import changed
 from hf_inatsounds.training.run import train
 from tests.helpers.training import small_recipe
 
@@ -105,7 +106,8 @@ def test_two_processes_equal_one_in_every_family_and_end_with_what_the_hub_drops
         found = json.loads((tmp_path / name / "train.json").read_text())
         assert (found["processes"], found["steps"]) == (2, STEPS), name
         alone = train(
-            recipe.changed(
+            changed(
+                recipe,
                 per_device_train_batch_size=2 * recipe.training.per_device_train_batch_size,
                 output_dir=str(tmp_path / f"alone-{name}"),
             ),

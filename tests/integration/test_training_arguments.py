@@ -14,7 +14,8 @@ from transformers.trainer_utils import set_seed
 
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.training import batches
-from hf_inatsounds.training.arguments import KEYS, make_recipe
+from hf_inatsounds.training.arguments import make_recipe
+from hf_inatsounds.training.recipe import KEYS
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.run_arguments import HONOURED
 from hf_inatsounds.training.setup import set_up

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from hf_inatsounds.errors import InatSoundsError, RecipeError, SourceError, TrainingError
 from hf_inatsounds.training import checkpoints
-from hf_inatsounds.training.arguments import recipe_yaml
+from hf_inatsounds.training.arguments import changed, recipe_yaml
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.trainer import CropTrainer
 from tests.helpers.archive_server import archive_server
@@ -139,7 +139,7 @@ def test_a_source_that_goes_away_ends_the_run_with_a_checkpoint(tiny, tmp_path, 
         recipe = small_recipe(
             tiny, tmp_path / "run", num_train_epochs=4, per_device_train_batch_size=3, streaming=True, save_steps=2
         )
-        recipe = recipe.changed(source=server.url)
+        recipe = changed(recipe, source=server.url)
         with pytest.raises((SourceError, TrainingError)) as caught:
             train(recipe, quiet=True)
     assert "\n" not in str(caught.value)

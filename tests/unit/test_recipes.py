@@ -9,7 +9,8 @@ from transformers import HfArgumentParser, TrainingArguments
 from hf_inatsounds.cli.train import split_flags
 from hf_inatsounds.errors import FlagError, RecipeError
 from hf_inatsounds.training import key_table
-from hf_inatsounds.training.arguments import FORMER, KEYS, PARTS, make_recipe, read_recipe, recipe_yaml
+from hf_inatsounds.training.arguments import FORMER, make_recipe, read_recipe, recipe_yaml
+from hf_inatsounds.training.recipe import KEYS, PARTS
 from hf_inatsounds.training.run_arguments import HONOURED, REFUSED, RunArguments
 
 RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.yaml"))
