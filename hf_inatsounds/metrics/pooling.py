@@ -34,31 +34,6 @@ def softmax(logits: Array, *, only: Array | None = None) -> Array:
     return exponents
 
 
-def aggregate(window_scores: Array, file_index: Array, n_files: int, aggregation: Literal["mean", "max"]) -> Array:
-    """File-level scores: mean or maximum over each file's windows.
-
-    Args:
-        window_scores: (W, C).
-        file_index: (W,) int, the file of each window, in [0, n_files); any order.
-        n_files: F.
-        aggregation: "mean" (the headline) or "max".
-
-    Returns:
-        (F, C) float64.
-
-    Raises:
-        ValueError: if a file has no window.
-
-    >>> aggregate(np.array([[0.2, 0.8], [0.4, 0.6]]), np.array([0, 0]), 1, "mean").round(2)
-    array([[0.3, 0.7]])
-    """
-    _, order, starts, lengths = _runs(file_index)
-    _check_all(np.bincount(file_index, minlength=n_files), n_files)
-    operation = np.add if aggregation == "mean" else np.maximum
-    found: Array = operation.reduceat(np.asarray(window_scores, dtype=np.float64)[order], starts, axis=0)
-    return found / lengths[:, None] if aggregation == "mean" else found
-
-
 class FilePool:
     """Running file-level scores of F files; windows come in any portions, so that a file can be of any length.
 
@@ -128,7 +103,10 @@ class FilePool:
         Raises:
             ValueError: if a file has had no window.
         """
-        _check_all(self.counts, len(self.counts))
+        if (self.counts == 0).any():
+            raise ValueError(
+                f"file_index must name each of {len(self.counts)} files; got no window of file {self.counts.argmin()}"
+            )
         return {
             "mean": self._sum / self.counts[:, None],
             "max": self._maximum.copy(),
@@ -141,9 +119,3 @@ def _runs(file_index: Array) -> tuple[Array, Array, Array, Array]:
     order = np.argsort(file_index, kind="stable")
     files, starts, lengths = np.unique(file_index[order], return_index=True, return_counts=True)
     return files, order, starts, lengths
-
-
-def _check_all(found: Array, n_files: int) -> None:
-    if len(found) > n_files or (found == 0).any():
-        what = f"file {len(found) - 1}" if len(found) > n_files else f"no window of file {int(np.argmin(found))}"
-        raise ValueError(f"file_index must name each of {n_files} files; got {what}")
