@@ -94,13 +94,20 @@ def counted(recipe: str) -> dict[str, float]:
 def estimate(name: str) -> dict[str, float]:
     """What a recipe costs on one GPU."""
     recipe, one = read_recipe(f"train/recipes/{name}.yaml"), counted(name)
-    state = one["parameters"] * (12 if recipe.optimizer == "sgd" else 16)
-    examples = recipe.batch_size
+    state = one["parameters"] * (12 if recipe.training.optim == "sgd" else 16)
+    examples = recipe.training.per_device_train_batch_size
     # with checkpointing what is kept is about the square root of the layers' share; a quarter is on the safe side
-    activations = one["kept_bytes"] * examples * (0.25 if recipe.gradient_checkpointing else 1)
-    work = (4 if recipe.gradient_checkpointing else 3) * one["flops"] * RECORDINGS * recipe.epochs
+    activations = one["kept_bytes"] * examples * (0.25 if recipe.training.gradient_checkpointing else 1)
+    work = (
+        (4 if recipe.training.gradient_checkpointing else 3)
+        * one["flops"]
+        * RECORDINGS
+        * recipe.training.num_train_epochs
+    )
     hours = {gpu: work / (peak * one["utilisation"]) / 3600 for gpu, peak in PEAK_FLOPS.items()}
-    steps = -(-RECORDINGS // (examples * recipe.gradient_accumulation_steps)) * recipe.epochs
+    steps = (
+        -(-RECORDINGS // (examples * recipe.training.gradient_accumulation_steps)) * recipe.training.num_train_epochs
+    )
     return {**one, "steps": steps, "memory_gib": (state + activations) / 2**30, **hours}
 
 

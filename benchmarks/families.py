@@ -52,9 +52,11 @@ def run(source: str, out: Path, family: str, objective: str, seed: int) -> None:
     if results_of(folder):
         return
     if not (folder / "train.json").exists():
-        words = ["train", str(RECIPES / f"{family}-tiny.yaml"), "--source", source, "--out", str(folder)]
+        words = ["train", str(RECIPES / f"{family}-tiny.yaml"), "--source", source, "--output_dir", str(folder)]
         words += ["--objective", objective, "--seed", str(seed)]
-        words += ["--label_smoothing", "0"] if objective == "multilabel" else []  # it is multiclass targets that are
+        words += (
+            ["--label_smoothing_factor", "0"] if objective == "multilabel" else []
+        )  # it is multiclass targets that are
         words += ["--resume"] if (folder / "checkpoints").exists() else []
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command(*words)

@@ -10,7 +10,7 @@ of the ratios within a run. One thread everywhere (OMP_NUM_THREADS=1).
 
 - `ours, frontend on the device`: row group, window, soxr, augmentation off, stacked (15, T); what a GPU is handed.
 - `ours, resampling on the device too`: the same without soxr; how training on a GPU does it.
-- `libsndfile alone`: soundfile opens the bytes, seeks and decodes the window. `our decoder alone`: ours does.
+- `libsndfile alone`: soundfile opens the bytes, seeks and decodes the window.
 - `ours, all on the CPU`: the first with the AST frontend, in batches.
 - `transformers' example`: run_audio_classification: a prepared `datasets` table, each recording decoded whole and
   resampled whole to 16 kHz, a random subsample of it, ASTFeatureExtractor on the batch, stacked. Once with soundfile
@@ -29,9 +29,7 @@ import importlib.metadata
 import importlib.util
 import io
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -49,8 +47,7 @@ import torch
 from scipy.stats import norm
 from transformers import ASTFeatureExtractor
 
-from hf_inatsounds import flac
-from hf_inatsounds.audio import probe, read_window
+from hf_inatsounds.audio import probe
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.data.audio_column import torchcodec_available
 from hf_inatsounds.data.rows import ParquetRows
@@ -144,7 +141,6 @@ class Bench:
             "ours, resampling on the device too": self.host_without_resampling,
             "ours, all on the CPU": self.cpu,
             "libsndfile alone": self.libsndfile,
-            "our decoder alone": self.own_decoder,
         }
         if importlib.util.find_spec("kaldi_native_fbank"):
             found["kaldi-native-fbank"] = self.kaldi
@@ -197,9 +193,6 @@ class Bench:
             for content, offset in self.windows(numbers, run)
         ]
         return self.stacked(self.extractor([self.long_enough(crop) for crop in crops], sampling_rate=MODEL_RATE))
-
-    def own_decoder(self, numbers: np.ndarray, run: int) -> Any:
-        return [read_window(content, offset, self.size_s) for content, offset in self.windows(numbers, run)]
 
     def libsndfile(self, numbers: np.ndarray, run: int) -> Any:
         crops = []
@@ -280,25 +273,9 @@ def digest_ms(bench: Bench) -> float:
     return 1000 * (time.process_time() - began) / len(contents)
 
 
-def loading_s() -> dict[str, float]:
-    """Processor seconds until our FLAC decoder is there: compiled anew, and from what that left on disk."""
-    code = (
-        "import time; from hf_inatsounds import flac; began = time.process_time(); "
-        "flac.prepare(); print(time.process_time() - began)"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
-        anew, again = (
-            float(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
-            for _ in range(2)
-        )
-    return {"our decoder, compiling once an installation, s": anew, "our decoder, loading, s": again}
-
-
 def figures(quick: bool = False) -> dict[str, Any]:
     """All figures of this benchmark."""
     torch.set_num_threads(1)
-    flac.prepare()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "mirror.parquet"
@@ -312,7 +289,6 @@ def figures(quick: bool = False) -> dict[str, Any]:
             "torchcodec": importlib.metadata.version("torchcodec")
             if torchcodec_available()
             else "does not import here: it needs FFmpeg",
-            **loading_s(),
             "torchaudio": "compared in 'frontends'"
             if importlib.util.find_spec("torchaudio")
             else "does not install here",

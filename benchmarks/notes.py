@@ -11,7 +11,7 @@ Figures = dict[str, Any]
 def host(figures: Figures) -> str:
     """Of ``benchmarks.host``."""
     three = figures["3 s example"]
-    share = three["our decoder alone, ms"] / three["ours, resampling on the device too, ms"]
+    share = three["libsndfile alone, ms"] / three["ours, resampling on the device too, ms"]
     soxr_ms = three["ours, frontend on the device, ms"] - three["ours, resampling on the device too, ms"]
     return f"""With a GPU, training resamples on it (`resample_on: auto`), so that what its host pays is the figure with
 resampling on the device. **Where the time goes** there, for 3 s of a recording of 18.5 s in the mean: decoding the
@@ -19,9 +19,8 @@ window and finding it {100 * share:.0f} %, the rest the Parquet row group, the d
 costs {soxr_ms:.2f} ms on top of that.
 
 **Where a peer is ahead**: whoever decodes each recording once and keeps it pays nothing afterwards, with 3.8 MB a
-minute in float32 at 16 kHz. In the first epoch ours digests each recording too, to name duplicates, and our FLAC
-decoder is loaded, or compiled ([decision 0022](decisions/0022-a-flac-decoder-in-numba.md)): those have their own
-figures."""
+minute in float32 at 16 kHz. In the first epoch ours digests each recording too, to name duplicates: that has
+a figure of its own."""
 
 
 def frontends(figures: Figures) -> str:

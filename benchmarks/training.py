@@ -32,7 +32,8 @@ from transformers.trainer_callback import PrinterCallback
 from benchmarks.publish import make_source, real_recordings
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import Classifier
-from hf_inatsounds.training.arguments import Recipe, make_recipe
+from hf_inatsounds.training.arguments import make_recipe
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.setup import set_up
 
 WARM_UP_STEPS = 3
@@ -104,19 +105,19 @@ def peer_trainer(recipe: Recipe, classifier: Classifier, rows: Any) -> TimedTrai
         rows = rows.cast_column("audio", datasets.Audio(sampling_rate=rate))
 
     def train_transforms(batch: dict[str, Any]) -> dict[str, Any]:
-        subsampled = [random_subsample(decoded(audio, rate), recipe.window_s, rate) for audio in batch["audio"]]
+        subsampled = [random_subsample(decoded(audio, rate), recipe.data.window_s, rate) for audio in batch["audio"]]
         inputs = extractor(subsampled, sampling_rate=rate)
         return {name: inputs.get(name), "labels": list(batch["label"])}
 
     rows.set_transform(train_transforms, output_all_columns=False)
     arguments = TrainingArguments(
-        output_dir=str(Path(recipe.out) / "peer"),
+        output_dir=str(recipe.out / "peer"),
         remove_unused_columns=False,
-        per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        max_steps=recipe.max_steps,
-        bf16=recipe.bf16,
-        dataloader_num_workers=recipe.workers,
+        per_device_train_batch_size=recipe.training.per_device_train_batch_size,
+        learning_rate=recipe.training.learning_rate,
+        max_steps=recipe.training.max_steps,
+        bf16=recipe.training.bf16,
+        dataloader_num_workers=recipe.training.dataloader_num_workers,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -136,12 +137,12 @@ def turn(recipe: Recipe, who: str) -> dict[str, float]:
         trainer = peer_trainer(recipe, setup.classifier, setup.info.rows(streaming=False))
     trainer.remove_callback(PrinterCallback)
     trainer._save_checkpoint = lambda *_, **__: None  # neither writes while it is timed
-    clock = Clock(recipe.batch_size)
+    clock = Clock(recipe.training.per_device_train_batch_size)
     trainer.add_callback(clock)
     trainer.train()
     found = {"examples_a_second": clock.examples_a_second, "waiting_share": trainer.waited_s / _wall(trainer, clock)}
-    if not recipe.workers:  # what other work on the machine changes least
-        found["examples_a_cpu_second"] = clock.steps * recipe.batch_size / clock.cpu_seconds
+    if not recipe.training.dataloader_num_workers:  # what other work on the machine changes least
+        found["examples_a_cpu_second"] = clock.steps * recipe.training.per_device_train_batch_size / clock.cpu_seconds
     if torch.cuda.is_available():
         found["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         flops = 3 * forward_flops(setup.classifier, recipe)  # backward costs twice the forward pass
@@ -168,7 +169,7 @@ def _epochs_told(batches: Any) -> TrainerCallback:
 
 def forward_flops(classifier: Classifier, recipe: Recipe) -> float:
     """FLOPs of one example's forward pass, the frontend not counted."""
-    size = round(recipe.window_s * classifier.sampling_rate)
+    size = round(recipe.data.window_s * classifier.sampling_rate)
     device = classifier.model.device
     inputs = classifier.frontend.model_inputs(torch.zeros(1, size, device=device), torch.tensor([size], device=device))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -205,8 +206,8 @@ def figures(quick: bool = False, pool: Path | None = None) -> dict[str, Any]:
         make_source(folder, 40e6 if quick else (1.5e9 if on_gpu else 120e6), pool=recordings)
         split_info(str(folder), "all", "train").rows(streaming=False)
         base = {
-            "model": "ast-tiny", "source": str(folder), "out": str(folder / "run"), "validation_split": "none",
-            "batch_size": 16, "max_steps": WARM_UP_STEPS + (6 if quick else 20), "log_every_steps": 1000,
+            "model": "ast-tiny", "source": str(folder), "output_dir": str(folder / "run"), "validation_split": "none",
+            "per_device_train_batch_size": 16, "max_steps": WARM_UP_STEPS + (6 if quick else 20), "logging_steps": 1000,
         }  # fmt: skip
         found: dict[str, Any] = {
             "decoder_of_peer": "torchcodec" if importlib.util.find_spec("torchcodec") else "soundfile and soxr",
@@ -215,13 +216,14 @@ def figures(quick: bool = False, pool: Path | None = None) -> dict[str, Any]:
         if not on_gpu:
             torch.set_num_threads(1)
             for workers in (0,) if quick else (0, 1):
-                recipe = make_recipe({**base, "workers": workers}, where="benchmark")
+                recipe = make_recipe({**base, "dataloader_num_workers": workers}, where="benchmark")
                 found[f"cpu, ast-tiny, 3 s, {workers} workers"] = compared(recipe, 1 if quick else 3)
             return found
         for window_s in (10.24, 3.0):
             changes = {
-                "config": AST_BASE, "window_s": window_s, "stride_s": window_s / 2, "bf16": True, "workers": 12,
-                "batch_size": 64, "max_steps": 20 if quick else 60,
+                "config": AST_BASE, "window_s": window_s, "stride_s": window_s / 2, "bf16": True,
+                "dataloader_num_workers": 12,
+                "per_device_train_batch_size": 64, "max_steps": 20 if quick else 60,
             }  # fmt: skip
             recipe = make_recipe({**base, **changes}, where="benchmark")
             found[f"{torch.cuda.get_device_name()}, AST-base bf16, {window_s:g} s"] = compared(recipe, 1)

@@ -3,8 +3,7 @@
     python -m benchmarks.worker_memory [--examples 10000]
 
 One process reads a mirror's row groups, 120 recordings of the dataset's durations, cuts crops of 3 s with the recipe's
-simple augmentation, and stacks batches of 15, again and again, with the FLAC decoder loaded before it begins, as
-training does before it forks its workers. `growth` is the resident memory at the end less that
+simple augmentation, and stacks batches of 15, again and again. `growth` is the resident memory at the end less that
 after the first tenth; `peak` is the highest ever, libraries (torch, transformers, pyarrow) included.
 """
 
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.host import BATCH, MODEL_RATE, make_mirror
-from hf_inatsounds import flac
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.data.rows import ParquetRows
 from hf_inatsounds.training.stream import CropCollator, RecordingList
@@ -35,7 +33,6 @@ def resident_mb() -> float:
 def figures(quick: bool = False, examples: int = 10_000) -> dict[str, Any]:
     """Resident memory along the way."""
     examples = min(examples, 1_000) if quick else examples
-    flac.prepare()
     collate = CropCollator(3.0, MODEL_RATE, WaveformAugmentation(6.0, 0.5, 0.5, 0.5), 400, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "mirror.parquet"

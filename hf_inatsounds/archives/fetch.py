@@ -33,6 +33,22 @@ def is_hub_id(source: str | os.PathLike[str]) -> bool:
     return isinstance(source, str) and bool(_HUB_ID.match(source)) and not Path(source).exists()
 
 
+def is_repo_id(text: str) -> bool:
+    """Whether the Hub could have a repository of this name.
+
+    >>> is_repo_id("me/model"), is_repo_id("model"), is_repo_id("me/my model")
+    (True, False, False)
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return text.count("/") == 1
+
+
 @dataclass(frozen=True)
 class Source:
     """A place that holds archives and annotations, or the unpacked tree.

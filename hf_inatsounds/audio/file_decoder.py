@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 
-from hf_inatsounds import flac
 from hf_inatsounds.audio.opening import Opened, opened
 from hf_inatsounds.errors import AudioError
 
@@ -87,8 +86,6 @@ class FileDecoder:
         Raises:
             AudioError: if nothing of the recording can be decoded.
         """
-        if self.file.format == "FLAC":
-            flac.count_read(stop - start)
         if not self._goes_around:
             try:
                 return self._undamaged(start, stop)

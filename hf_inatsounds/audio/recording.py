@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import soxr
 
-from hf_inatsounds import flac
 from hf_inatsounds.audio import file_decoder
 from hf_inatsounds.audio.encoded import DecodedSamples, file_size, head_of, located
 from hf_inatsounds.audio.file_decoder import NOTHING, FileDecoder, Waveform, too_long
@@ -58,8 +57,8 @@ class AudioInfo:
 class Recording:
     """An open recording, for reading several windows of it.
 
-    Plain 16-bit WAV is read in place, in a third of the time that libsndfile takes for it, with the same values; so is
-    plain FLAC in memory once its decoder is loaded. Everything else is decoded by libsndfile, damaged files included.
+    Plain 16-bit WAV is read in place, in a third of the time that libsndfile takes for it, with the same values.
+    Everything else is decoded by libsndfile, damaged files included.
 
     Args:
         audio: what an ``audio`` column holds (``{"bytes", "path"}``, ``{"array", "sampling_rate"}``, a decoder of
@@ -84,7 +83,6 @@ class Recording:
         self._told_gaps: list[tuple[int, int]] = []
         self.content, self.name = located(audio)
         self._file: FileDecoder | None = None
-        self._flac: Any = None
         self._plain: Any = None
         self._head, self._size = b"", 0
         self.info = self._decoded_info() if isinstance(self.content, DecodedSamples) else self._encoded_info(silence)
@@ -118,12 +116,9 @@ class Recording:
             raise error(f"{kind} recording", where=self.name, found="silence in its place")
         self._head, self._size = head, size
         self._plain = plain_wav(head, size)
-        if in_memory and flac.ready() and self.channel is None:
-            self._flac = flac.plain_flac(self.content)
         self._told_gaps = told_gaps(head)
-        plain = self._plain or self._flac
-        if plain is not None:
-            return replace(_info_of(plain), truncated=bool(self._told_gaps))
+        if self._plain is not None:
+            return replace(_info_of(self._plain), truncated=bool(self._told_gaps))
         decoder = self._decoder()
         self.promised_samples = decoder.promised_samples
         return AudioInfo(
@@ -245,7 +240,7 @@ class Recording:
             if stop - start > file_decoder.MAX_SAMPLES:
                 raise too_long(self.name, stop - start)
             return self._mono(self._plain.samples(self.content, start, stop))
-        blocks = (self._flac and self._flac_blocks(self._flac, start, stop)) or self._decoder().read(start, stop)
+        blocks = self._decoder().read(start, stop)
         mono = blocks[0] if len(blocks) == 1 else np.concatenate([NOTHING, *blocks])
         if not self.info.subtype.startswith("PCM"):
             mono, found = only_numbers(mono, start)
@@ -259,19 +254,6 @@ class Recording:
         elif self._no_numbers or (self._file is not None and self._file.gaps):
             self.info = replace(self.info, truncated=True)
         return mono
-
-    def _flac_blocks(self, plain: flac.PlainFlac, start: int, stop: int) -> list[Waveform]:
-        """The same without libsndfile; empty where it has to say what is wrong."""
-        blocks: list[Waveform] = []
-        while start < stop:
-            block = flac.read_mono(self.content, plain, start, min(start + file_decoder.BLOCK_SAMPLES, stop))
-            if block is None:
-                return []
-            blocks.append(block)
-            start += len(block)
-            if len(blocks) * file_decoder.BLOCK_SAMPLES > file_decoder.MAX_SAMPLES:
-                raise too_long(self.name, stop)
-        return blocks
 
     def _mono(self, samples: Any) -> Waveform:
         """(T, channels) float32 → (T,): the chosen channel, or the channels' mean."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from hf_inatsounds.archives.fetch import is_repo_id
 from hf_inatsounds.errors import encodable, printable, shortened
-from hf_inatsounds.training.checks import RANGES, Range, is_repo_id
+from hf_inatsounds.runtime.ranges import BATCH_SIZE, SECONDS, SEED, Range
 
 MOST_IN_NAME_BYTES = 255
 """Of one name in a path, on every file system in use."""
@@ -63,10 +64,10 @@ def number(numbers: Range) -> Callable[[str], float]:
     return read
 
 
-seed = whole_number(RANGES["seed"])
-batch_size = whole_number(RANGES["eval_batch_size"])
-window_s = number(RANGES["window_s"])
-stride_s = number(RANGES["stride_s"])
+seed = whole_number(SEED)
+batch_size = whole_number(BATCH_SIZE)
+window_s = number(SECONDS)
+stride_s = number(SECONDS)
 share = number(Range(0, 1))
 resamples = whole_number(Range(1, 10_000))
 """2 GB of weights with 10,000 resamples of the official test split."""

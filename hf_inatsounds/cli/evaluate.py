@@ -16,8 +16,8 @@ from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
 from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import hush_libraries, note, show
+from hf_inatsounds.runtime.ranges import Range
 from hf_inatsounds.schema import SPLITS
-from hf_inatsounds.training.checks import Range
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hf_inatsounds import __version__
 from hf_inatsounds.cli.arguments import OneLineParser
@@ -64,23 +64,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with 2, for wrong arguments.
     """
-    never_fail_to_print()
+    never_fail_to_print()  # the parser too prints what was given
     arguments, unknown = parser().parse_known_args(argv)
     if unknown:
         arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
-    code = _run(arguments)
+    return run_command(arguments.command, lambda: arguments.run(arguments))
+
+
+def run_command(name: str, act: Callable[[], int | None]) -> int:
+    """Do a command's work; a user's mistake becomes one line on stderr.
+
+    Args:
+        name: of the command, as the line names it.
+        act: does the work; returns the exit code, None for 0.
+
+    Returns:
+        The exit code.
+    """
+    never_fail_to_print()
+    code = _run(name, act)
     leave(code)
     return code
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(name: str, act: Callable[[], int | None]) -> int:
     try:
-        return int(arguments.run(arguments) or 0)
+        return int(act() or 0)
     except EndedElsewhere:
         return 1
     except InatSoundsError as error:
         if is_first_to_tell():
-            print(f"hf-inatsounds {arguments.command}: {error}", file=sys.stderr)
+            print(f"hf-inatsounds {name}: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # somebody reads no further: | head
         sys.stderr.close()
@@ -89,15 +103,15 @@ def _run(arguments: argparse.Namespace) -> int:
         if error.reason != "surrogates not allowed":
             raise
         told = InatSoundsError("a path that is not UTF-8", found=error.object, fix="Rename it, or link to it.")
-        print(f"hf-inatsounds {arguments.command}: {told}", file=sys.stderr)
+        print(f"hf-inatsounds {name}: {told}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder that may not be written
         if is_first_to_tell():
-            print(f"hf-inatsounds {arguments.command}: {printable(str(error))}", file=sys.stderr)
+            print(f"hf-inatsounds {name}: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if not beside():  # a launcher says so itself
-            print(f"hf-inatsounds {arguments.command}: interrupted", file=sys.stderr)
+            print(f"hf-inatsounds {name}: interrupted", file=sys.stderr)
         return 130
 
 

@@ -20,7 +20,7 @@ from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.heard import HeardFiles
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import ArgumentsError
-from hf_inatsounds.training.checks import Range
+from hf_inatsounds.runtime.ranges import Range
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

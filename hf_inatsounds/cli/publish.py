@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import note, show
 from hf_inatsounds.errors import PublishError
+from hf_inatsounds.runtime.ranges import Range
 from hf_inatsounds.schema import SPLITS, TERMS
-from hf_inatsounds.training.checks import Range
 
 if TYPE_CHECKING:
     from hf_inatsounds.publishing.parts import Part

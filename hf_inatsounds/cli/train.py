@@ -1,48 +1,47 @@
 """Fine-tune by a recipe; every key of the recipe is a flag too, and flags win.
 
 Examples:
-  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/ast
-  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --dry-run
-  hf-inatsounds train train/recipes/resnet-tiny.yaml --feature_extractor.variant raw --out runs/resnet
-  hf-inatsounds train train/recipes/ast-tiny.yaml --objective multilabel --label_smoothing 0 --out runs/ast-multilabel
-  hf-inatsounds train train/recipes/contrastive-tiny.yaml --source path/to/archives --out runs/encoder
-  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --model runs/encoder --out runs/tuned
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --name aves --out runs/aves --resume auto
-  hf-inatsounds train train/recipes/ast.yaml --source path/to/archives --out runs/ast --push-to-hub me/ast-inatsounds
-  hf-inatsounds train train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two --processes 2
+  hf-inatsounds train ast-tiny.yaml --source path/to/archives --output_dir runs/ast
+  hf-inatsounds train ast-tiny.yaml --source path/to/archives --dry-run
+  hf-inatsounds train resnet-tiny.yaml --feature_extractor.variant raw --output_dir runs/resnet
+  hf-inatsounds train ast-tiny.yaml --objective multilabel --label_smoothing_factor 0 --output_dir runs/ast-multilabel
+  hf-inatsounds train contrastive-tiny.yaml --source path/to/archives --output_dir runs/encoder
+  hf-inatsounds train ast-tiny.yaml --source path/to/archives --model runs/encoder --output_dir runs/tuned
+  hf-inatsounds train ast.yaml --source path/to/archives --name aves --output_dir runs/aves --resume auto
+  hf-inatsounds train ast.yaml --source path/to/archives --push_to_hub --hub_model_id me/ast-inatsounds
+  hf-inatsounds train ast-tiny.yaml --source path/to/archives --output_dir runs/two --processes 2
   accelerate launch --config_file train/accelerate/two-cpu-processes.yaml train/finetune.py \\
-      train/recipes/ast-tiny.yaml --source path/to/archives --out runs/two
+      train/recipes/ast-tiny.yaml --source path/to/archives --output_dir runs/two
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
 from hf_inatsounds.runtime.launching import beside, run_processes
+from hf_inatsounds.training.key_table import help_text, is_switch
 
 if TYPE_CHECKING:
-    from hf_inatsounds.training.arguments import Recipe
     from hf_inatsounds.training.ownership import Resume
+    from hf_inatsounds.training.recipe import Recipe
 
 ADVICE = """\
 From random weights on little data take efficientnet-tiny.yaml or resnet-tiny.yaml: on 90 recordings of animals that had
-been held back their mAP was .956 and .922 (ast-tiny .746; a random forest on MFCC statistics .901). ast-tiny.yaml is a
-quick try of what ast.yaml does with pre-trained weights."""
+been held back their mAP was 0.956 and 0.922 (ast-tiny 0.746; a random forest on MFCC statistics 0.901). ast-tiny.yaml
+is a quick try of what ast.yaml does with pre-trained weights."""
 
 _FLAGS = ("json", "quiet", "resume", "dry-run", "help")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; in the help also all keys of a recipe."""
-    from hf_inatsounds.training.keys import keys_text  # 20 ms, and nothing heavy
-
-    parser.epilog = f"{ADVICE}\n\nKeys, with their defaults (docs/recipes.md says more):\n\n{keys_text()}"
+    parser.epilog = f"{ADVICE}\n\nKeys, with their defaults (docs/recipes.md says more):\n\n{help_text()}"
     parser.add_argument("recipe", type=given.name, help="YAML file; train/recipes has some")
     parser.add_argument(
         "--resume", action="store_true",
@@ -58,8 +57,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Train, and print where the run is."""
+@dataclass(frozen=True)
+class Options:
+    """What a run is told beside its recipe.
+
+    Attributes:
+        resume: go on from the run folder's last checkpoint; "auto" does where there is one.
+        json: print one JSON document.
+        quiet: no progress.
+        dry_run: print what the run would do.
+        processes: processes of this machine that train together.
+        words: the words after the recipe, without ``--processes N``.
+    """
+
+    resume: Resume
+    json: bool
+    quiet: bool
+    dry_run: bool
+    processes: int
+    words: tuple[str, ...]
+
+
+def parse_words(words: Sequence[str]) -> tuple[Recipe, Options]:
+    """A recipe and options of the words behind a script's name, as ``hf-inatsounds train`` takes them.
+
+    Raises:
+        RecipeError: as ``read_recipe``.
+        SystemExit: with 2, for wrong arguments.
+    """
+    from hf_inatsounds.cli.main import parser
+
+    _, recipe, options = _read(parser().parse_args(["train", *words]))
+    if options.dry_run or options.processes > 1:
+        raise FlagError("not a flag of this script", found="--dry-run or --processes", expected="hf-inatsounds train")
+    return recipe, options
+
+
+def _read(arguments: argparse.Namespace) -> tuple[str, Recipe, Options]:
+    """The recipe's name, the recipe and the options."""
+    hush_libraries()  # before what follows imports them
     from hf_inatsounds.training.arguments import read_recipe
 
     words, auto = arguments.keys, False
@@ -71,24 +107,51 @@ def run(arguments: argparse.Namespace) -> int:
         from hf_inatsounds.cli.main import main
 
         main(["train", "--help"])
-    recipe = read_recipe(arguments.recipe, keys)
-    as_json, quiet = arguments.json or "json" in flags, arguments.quiet or "quiet" in flags
-    dry = arguments.dry_run or "dry-run" in flags
-    _open_repository(recipe, create=not dry)
-    hush_libraries()
-    resume: Resume = "auto" if auto or "resume-auto" in flags else arguments.resume or "resume" in flags
-    if dry:
-        _dry_run(recipe, resume, as_json)
+    auto = auto or "resume-auto" in flags
+    options = Options(
+        resume="auto" if auto else arguments.resume or "resume" in flags,
+        json=arguments.json or "json" in flags,
+        quiet=arguments.quiet or "quiet" in flags,
+        dry_run=arguments.dry_run or "dry-run" in flags,
+        processes=count,
+        words=tuple(words),
+    )
+    return arguments.recipe, read_recipe(arguments.recipe, keys), options
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, and print where the run is."""
+    name, recipe, options = _read(arguments)
+    if recipe.training.push_to_hub:
+        from hf_inatsounds.publishing.finished_run import open_for
+
+        open_for(recipe, create=not options.dry_run)
+    if options.dry_run:
+        _dry_run(recipe, options.resume, options.json)
         return 0
-    if count > 1:
-        return run_processes(_command(arguments, words, auto), count)
-    from hf_inatsounds.reports import summarise
-    from hf_inatsounds.training.course import shown
+    if options.processes > 1:
+        return run_processes(_command(arguments, name, options), options.processes)
     from hf_inatsounds.training.run import train
 
-    found = train(recipe, resume=resume, quiet=quiet)
-    if not found["main_process"]:
-        return 0
+    found = train(recipe, resume=options.resume, quiet=options.quiet)
+    if found["main_process"]:
+        show_run(recipe, found, as_json=options.json, quiet=options.quiet)
+    return 0
+
+
+def show_run(recipe: Recipe, found: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Push a finished run, where its recipe says so, and print what it reached.
+
+    Args:
+        recipe: of the run.
+        found: what ``train`` returned.
+        as_json: one JSON document in place of lines.
+        quiet: no progress.
+    """
+    from hf_inatsounds.reports import summarise
+    from hf_inatsounds.training.course import shown
+
+    out = recipe.training.output_dir
     best, final = found["best"], found["final"]
     reached = "no validation"
     if best:
@@ -97,28 +160,21 @@ def run(arguments: argparse.Namespace) -> int:
         reached = f"validation {recipe.validated_by} undefined, the last weights kept"
     if best and final and final["map"] != best["map"]:
         reached += f", {shown(final['map'])} on the full split"
-    following = f"evaluate {recipe.out} --source {recipe.source} --split {_evaluated(recipe)}"
-    if recipe.objective == "contrastive":
-        following = f"train RECIPE.yaml --model {recipe.out} --source {recipe.source} --out FINE_TUNED"
+    split = recipe.data.validation_split if recipe.is_validated else "test"
+    following = f"evaluate {out} --source {recipe.data.source} --split {split}"
+    if recipe.objective.objective == "contrastive":
+        following = f"train RECIPE.yaml --model {out} --source {recipe.data.source} --output_dir FINE_TUNED"
     lines = [
-        f"{recipe.out}: {reached}; {found['steps']} steps in {found['seconds']:.0f} s",
-        f"recordings: {summarise(found['defects'])} (named in {Path(recipe.out) / 'report.md'})",
+        f"{out}: {reached}; {found['steps']} steps in {found['seconds']:.0f} s",
+        f"recordings: {summarise(found['defects'])} (named in {recipe.out / 'report.md'})",
         f"next: hf-inatsounds {following}",
     ]
-    if recipe.push_to_hub:
-        from hf_inatsounds.cli.push import evaluate_for_card
-        from hf_inatsounds.publishing.model_hub import push_model
+    if recipe.training.push_to_hub:
+        from hf_inatsounds.publishing.finished_run import push_finished
 
-        evaluate_for_card(Path(recipe.out), recipe, quiet=quiet)
-        found["pushed"] = push_model(recipe.out, recipe.push_to_hub, public=recipe.hub_public)
+        found["pushed"] = push_finished(recipe, quiet=quiet)
         lines[-1] = f"pushed: {found['pushed']}"
-    show({"out": recipe.out, **found}, "\n".join(lines), as_json=as_json)
-    return 0
-
-
-def _evaluated(recipe: Recipe) -> str:
-    """The split to evaluate a finished run on."""
-    return "test" if recipe.validation_split == "none" else recipe.validation_split
+    show({"output_dir": out, **found}, "\n".join(lines), as_json=as_json)
 
 
 def _dry_run(recipe: Recipe, resume: Resume, as_json: bool) -> None:
@@ -133,27 +189,19 @@ def _dry_run(recipe: Recipe, resume: Resume, as_json: bool) -> None:
         f"({found['trainable_parameters']:,} of them trained), {found['weights_bytes'] / 1e6:.1f} MB of weights",
         *([f"from the checkpoint: {found['start']['told']}"] if found["start"] else []),
         f"label space: {space['classes']:,} classes, {space['with_training_recordings']:,} of them in the "
-        f"{recipe.train_split} split, {space['evaluated']:,} evaluated, {space['validated']:,} validated",
-        f"steps: {found['steps']:,} of {found['examples_a_step']} recordings, {found['steps_an_epoch']:,} an epoch of "
+        f"{recipe.data.train_split} split, {space['evaluated']:,} evaluated, {space['validated']:,} validated",
+        f"steps: {found['steps']:,} of {found['examples_a_step']} recordings, {found['steps_an_epoch']:,} per epoch of "
         f"{found['recordings']:,} recordings ({found['hours']:.2f} h)",
         "first batch: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items()),
     ]
     show(found, "\n".join(lines), as_json=as_json)
 
 
-def _open_repository(recipe: Recipe, *, create: bool) -> None:
-    """Look whether the run may be pushed, before it begins; one of many processes asks."""
-    if recipe.push_to_hub and os.environ.get("RANK", "0") == "0":
-        from hf_inatsounds.publishing.model_hub import open_repository
-
-        open_repository(recipe.push_to_hub, public=recipe.hub_public, create=create)
-
-
 def split_processes(words: list[str]) -> tuple[int, list[str]]:
     """How many processes are asked for, and the other words.
 
-    >>> split_processes(["--epochs", "3", "--processes", "2"])
-    (2, ['--epochs', '3'])
+    >>> split_processes(["--num_train_epochs", "3", "--processes", "2"])
+    (2, ['--num_train_epochs', '3'])
 
     Raises:
         FlagError: no number of at least 1, more than a machine can do with, or another launcher has started processes.
@@ -171,11 +219,12 @@ def split_processes(words: list[str]) -> tuple[int, list[str]]:
     return count, others
 
 
-def _command(arguments: argparse.Namespace, words: list[str], auto: bool) -> list[str]:
-    """The command line of each of several processes."""
+def _command(arguments: argparse.Namespace, recipe: str, options: Options) -> list[str]:
+    """The command line of each of several processes; what stood before the recipe stays there."""
     flags = [f"--{name}" for name in ("json", "quiet") if getattr(arguments, name)]
-    resume = ["--resume", "auto"] if auto else ["--resume"] * arguments.resume
-    return ["train", *flags, arguments.recipe, *resume, *words]
+    resume = ["--resume"] if arguments.resume and options.resume is True else []
+    resume = ["--resume", "auto"] if arguments.resume and options.resume == "auto" else resume
+    return ["train", *flags, recipe, *resume, *options.words]
 
 
 def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
@@ -183,8 +232,8 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
 
     ``--resume auto`` is the flag "resume-auto".
 
-    >>> split_flags(["--epochs", "3", "--json", "--config.hidden_size=64"])
-    ({'json'}, {'epochs': '3', 'config': {'hidden_size': 64}})
+    >>> split_flags(["--num_train_epochs", "3", "--json", "--config.hidden_size=64"])
+    ({'json'}, {'num_train_epochs': '3', 'config': {'hidden_size': 64}})
 
     Raises:
         FlagError: a word that is no flag, a key without a value, or one that is given whole and in part.
@@ -205,9 +254,12 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
             flags.add(key)
             continue
         if not given:
-            if not waiting or waiting[0].startswith("--"):
+            if waiting and not waiting[0].startswith("--"):
+                value = waiting.pop(0)
+            elif is_switch(key.replace("-", "_")):
+                value = "true"  # --bf16 alone, as transformers' scripts have it
+            else:
                 raise FlagError("no value", where=f"--{key}", expected=f"--{key} VALUE")
-            value = waiting.pop(0)
         _put(keys, key.replace("-", "_").split("."), value)
     return flags, keys
 

@@ -20,8 +20,8 @@ import argparse
 
 from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import show
+from hf_inatsounds.runtime.ranges import Range
 from hf_inatsounds.schema import SPLITS
-from hf_inatsounds.training.checks import Range
 
 WINDOW_S = given.number(Range(0, 86_400, open_low=True))
 

@@ -27,7 +27,8 @@ from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.inference.embedding import Embedder, load_embedder
 from hf_inatsounds.metrics.bootstrap import bootstrap_interval
 from hf_inatsounds.progress import Bar
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.arguments import changed
+from hf_inatsounds.training.recipe import Recipe
 
 
 def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: bool = False) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _task(
     job = Job(task, embedder, cache, out / "work", tuple(range(options.seeds)), options.shots, options.seed,
               crosswalk, recipe, quiet)  # fmt: skip
     # the scratch folder's name, which a random start has as its model, changes from run to run
-    recipe_key = None if recipe is None else replace(recipe, model=embedder.digest if embedder else recipe.model)
+    recipe_key = None if recipe is None else changed(recipe, model=embedder.digest if embedder else recipe.model.model)
     model_key = None if embedder is None else (embedder.digest, embedder.window)
     done = []
     bar = Bar(f"{task.name}: folds", quiet=quiet)
@@ -118,7 +119,11 @@ def _task(
         done.append(result)
     bar.close()
     found = _task_results(task, task.folds, done, crosswalk, options)
-    return found if recipe is None else {**found, "recipe": {**asdict(recipe), "model": "", "source": "", "out": ""}}
+    return (
+        found
+        if recipe is None
+        else {**found, "recipe": {**recipe.values(), "model": "", "source": "", "output_dir": ""}}
+    )
 
 
 def _recipe(task: Task, embedder: Embedder | None, start: str, options: Options) -> Recipe:
@@ -127,7 +132,7 @@ def _recipe(task: Task, embedder: Embedder | None, start: str, options: Options)
         parameters=0 if embedder is None else embedder.parameters, seed=options.seed,
         revision=options.revision or "", subfolder=options.subfolder or "",
     )  # fmt: skip
-    return found if options.device == "auto" else replace(found, device=options.device.partition(":")[0])
+    return found if options.device == "auto" else changed(found, device=options.device.partition(":")[0])
 
 
 def _crosswalk(task: Task, embedder: Embedder | None, options: Options) -> Crosswalk:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile as sf
-import yaml
 
 from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.downstream.clips import Clip, Fold, Task
@@ -23,14 +20,16 @@ from hf_inatsounds.errors import SuiteError
 from hf_inatsounds.files import write_json
 from hf_inatsounds.models.from_preset import PRESETS
 from hf_inatsounds.schema import RANKS
-from hf_inatsounds.training.arguments import Recipe, make_recipe, read_recipe
+from hf_inatsounds.training.arguments import changed, make_recipe, read_recipe
+from hf_inatsounds.training.recipe import Recipe
+from hf_inatsounds.training.typed import read_mapping
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DEFAULTS: dict[str, Any] = {
-    "epochs": 30,
-    "batch_size": 16,
-    "label_smoothing": 0.1,
+    "num_train_epochs": 30,
+    "per_device_train_batch_size": 16,
+    "label_smoothing_factor": 0.1,
     "gain_db": 6.0,
     "noise": 0.3,
     "frequency_masks": 2,
@@ -58,7 +57,7 @@ def fine_tuning_recipe(
     revision: str = "",
     subfolder: str = "",
 ) -> Recipe:
-    """The recipe of every fold, but for ``source`` and ``out``.
+    """The recipe of every fold, but for ``source`` and ``output_dir``.
 
     Args:
         model: checkpoint or preset that is fine-tuned.
@@ -82,12 +81,12 @@ def fine_tuning_recipe(
         "index": "",
     }
     if policy_multilabel:
-        forced |= {"objective": "multilabel", "label_smoothing": 0.0}
+        forced |= {"objective": "multilabel", "label_smoothing_factor": 0.0}
     rate = LEARNING_RATES[int(parameters > SMALL_PARAMETERS)]
     given: dict[str, Any] = {**DEFAULTS, "learning_rate": rate, "validation_split": "none"}
     if recipe is not None:
         read_recipe(recipe, forced)  # names the file in every complaint
-        given = {"validation_split": "none", **(yaml.safe_load(Path(recipe).read_text(encoding="utf-8")) or {})}
+        given = {"validation_split": "none", **read_mapping(recipe)}
     if "window_s" not in given and window is not None:
         given |= {"window_s": window.size_s, "stride_s": window.stride_s}
     return make_recipe({"seed": seed, **given, **forced}, where=str(recipe or "the default recipe"))
@@ -104,7 +103,7 @@ def fine_tune(task: Task, fold: Fold, recipe: Recipe, work: Path, *, quiet: bool
     Args:
         task: the task.
         fold: what is trained on.
-        recipe: how; its ``source`` and ``out`` are replaced.
+        recipe: how; its ``source`` and ``output_dir`` are replaced.
         work: folder of the source and the run; an interrupted run in it is gone on with.
         quiet: no progress.
 
@@ -119,7 +118,7 @@ def fine_tune(task: Task, fold: Fold, recipe: Recipe, work: Path, *, quiet: bool
 
     source, out = work / "source", work / "run"
     if not (source / "val.json").exists():
-        write_source(task, fold, source, hold_out=recipe.validation_split != "none", seed=recipe.seed)
+        write_source(task, fold, source, hold_out=recipe.is_validated, seed=recipe.training.seed)
     if (out / TRAIN_FILE).exists():
         run = json.loads((out / TRAIN_FILE).read_text(encoding="utf-8"))
     else:
@@ -128,7 +127,7 @@ def fine_tune(task: Task, fold: Fold, recipe: Recipe, work: Path, *, quiet: bool
         if not resume:
             shutil.rmtree(out, ignore_errors=True)
         with _datasets_cache(work / "arrow"):
-            run = train(replace(recipe, source=str(source), out=str(out)), resume=resume, quiet=quiet)
+            run = train(changed(recipe, source=str(source), output_dir=str(out)), resume=resume, quiet=quiet)
     return out, {key: run[key] for key in ("parameters", "epochs", "steps", "seconds", "best")}
 
 
@@ -217,8 +216,3 @@ def _datasets_cache(folder: Path) -> Iterator[None]:
         yield
     finally:
         datasets.config.HF_DATASETS_CACHE = before
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """What a fold's result depends on of the recipe."""
-    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]

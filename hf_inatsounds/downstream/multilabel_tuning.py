@@ -6,6 +6,7 @@ Random crops, binary cross-entropy, AdamW, warm-up and cosine, in :func:`descend
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn import functional
 from transformers import get_cosine_schedule_with_warmup
 
 from hf_inatsounds.audio import Waveform
-from hf_inatsounds.audio.windows import WindowSpec, random_crop
+from hf_inatsounds.audio.windows import random_crop
 from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.downstream.clips import Clip, Task
 from hf_inatsounds.downstream.descent import descend
@@ -25,13 +26,13 @@ from hf_inatsounds.objectives import Multilabel
 from hf_inatsounds.progress import Bar
 from hf_inatsounds.runtime.devices import choose_device, frontend_device
 from hf_inatsounds.schema import RANKS
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 KEYS = (
-    "model", "config", "feature_extractor", "window_s", "stride_s", "epochs", "batch_size", "learning_rate",
-    "warmup_share", "weight_decay", "max_grad_norm", "device", "seed",
+    "model", "config", "feature_extractor", "window_s", "stride_s", "num_train_epochs", "per_device_train_batch_size",
+    "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "device", "seed",
 )  # fmt: skip
 """Keys of a recipe that count here."""
 
@@ -56,28 +57,28 @@ def tune_multilabel(task: Task, rows: Array, recipe: Recipe, *, quiet: bool) -> 
     """
     began = time.monotonic()
     classifier = _classifier(task, recipe)
-    model = classifier.model
-    batches = -(-len(rows) // recipe.batch_size)
-    steps = batches * recipe.epochs
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = get_cosine_schedule_with_warmup(optimizer, round(recipe.warmup_share * steps), steps)
+    model, run = classifier.model, recipe.training
+    size = run.per_device_train_batch_size
+    batches = -(-len(rows) // size)
+    steps = math.ceil(batches * run.num_train_epochs)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay)
+    schedule = get_cosine_schedule_with_warmup(optimizer, run.warmup_of(steps), steps)
 
     def loss(step: int) -> torch.Tensor:
         epoch, batch = divmod(step, batches)
-        order = np.random.default_rng([recipe.seed, epoch]).permutation(rows)
-        chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-        return _loss(classifier, task, chosen, [recipe.seed, epoch])
+        order = np.random.default_rng([run.seed, epoch]).permutation(rows)
+        return _loss(classifier, task, order[batch * size : (batch + 1) * size], [run.seed, epoch])
 
     bar = Bar(f"{task.name}: training", quiet=quiet)
     bar.start(steps)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(run.seed)
         descend(
-            model, map(loss, range(steps)), optimizer, schedule, max_grad_norm=recipe.max_grad_norm,
+            model, map(loss, range(steps)), optimizer, schedule, max_grad_norm=run.max_grad_norm,
             told=lambda step, loss: bar.update(step, f"loss {loss.item():.3f}"),
         )  # fmt: skip
     bar.close()
-    about = {"epochs": recipe.epochs, "steps": steps, "seconds": round(time.monotonic() - began, 1)}
+    about = {"epochs": run.num_train_epochs, "steps": steps, "seconds": round(time.monotonic() - began, 1)}
     return classifier, {**about, "augmentation": None, "recipe_keys": list(KEYS)}
 
 
@@ -85,12 +86,12 @@ def _classifier(task: Task, recipe: Recipe) -> Classifier:
     none = ("none",) * (len(RANKS) - 1)
     space = LabelSpace(tuple(Taxon(name, "", "class", (*none, name), True) for name in task.classes))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # the new head's weights
+        torch.manual_seed(recipe.training.seed)  # the new head's weights
         classifier = build_classifier(
-            recipe.model, space, Multilabel(), window=WindowSpec(recipe.window_s, recipe.stride_s),
-            config=recipe.config, feature_extractor=recipe.feature_extractor,
+            recipe.model.model, space, Multilabel(), window=recipe.window,
+            config=recipe.model.config, feature_extractor=recipe.model.feature_extractor,
         )  # fmt: skip
-    device = choose_device(recipe.device)
+    device = choose_device(recipe.model.device)
     classifier.model.to(device)
     classifier.frontend.to(frontend_device(device))
     return classifier

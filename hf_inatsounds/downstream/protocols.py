@@ -21,7 +21,7 @@ from hf_inatsounds.downstream.policies import measure, measure_one
 from hf_inatsounds.downstream.probes import Examples, centroids, choose_strength, fit_linear, shots
 from hf_inatsounds.errors import SuiteError
 from hf_inatsounds.inference.embedding import Embedder, embedder_of, load_embedder
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Protocol = Literal["zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune"]
@@ -174,12 +174,12 @@ def fine_tuned(job: Job, fold: Fold) -> FoldResult:
     train, test = job.task.indices(fold.train), job.task.indices(fold.test)
     if all(len(job.task.clips[i].labels) == 1 for i in train):
         run, about = fine_tune(job.task, fold, job.recipe, work, quiet=job.quiet)
-        embedder = load_embedder(str(run), device=job.recipe.device)
+        embedder = load_embedder(str(run), device=job.recipe.model.device)
     else:
         classifier, about = tune_multilabel(job.task, train, job.recipe, quiet=job.quiet)
-        embedder = embedder_of(classifier, job.recipe.model)
+        embedder = embedder_of(classifier, job.recipe.model.model)
     cached = Job(job.task, None, work / "logits", job.work, quiet=job.quiet)
-    result = _one(job, fold, {"seed": job.recipe.seed}, window_scores(cached, embedder, test))
+    result = _one(job, fold, {"seed": job.recipe.training.seed}, window_scores(cached, embedder, test))
     result.about = about
     shutil.rmtree(work, ignore_errors=True)  # a fold's source and weights are as large as the suite
     return result

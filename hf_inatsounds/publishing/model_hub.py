@@ -80,7 +80,7 @@ def open_repository(
         raise PublishError(
             f"the repository is {'private' if is_private else 'public'}", where=repo_id,
             expected=f"a {'public' if public else 'private'} one",
-            fix="Push to another one, or say as it is: --public, hub_public in a recipe.",
+            fix="Push to another one, or say as it is: --public, or hub_private_repo: false in a recipe.",
         )  # fmt: skip
     _check_writable(api, repo_id)
     repository.look()

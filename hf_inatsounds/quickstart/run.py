@@ -28,8 +28,8 @@ RECIPE: dict[str, Any] = {
     "model": "ast-tiny",
     "objective": "multiclass",
     "streaming": True,
-    "epochs": 36,
-    "batch_size": 16,
+    "num_train_epochs": 36,
+    "per_device_train_batch_size": 16,
     "learning_rate": 1.0e-3,
     "gain_db": 9.0,
     "shorten": 0.5,
@@ -90,7 +90,7 @@ class Made:
             f"hf-inatsounds evaluate {run} --source {self.out}/archives --split validation",
             f"hf-inatsounds predict {run} YOUR_RECORDING.wav --top 3",
             f"hf-inatsounds train train/recipes/ast-tiny.yaml --source {self.out}/archives --objective multilabel "
-            f"--label_smoothing 0 --out {self.out}/multilabel",
+            f"--label_smoothing_factor 0 --output_dir {self.out}/multilabel",
             f"hf-inatsounds train train/recipes/wav2vec2-tiny.yaml --source {self.out}/archives "
             f"--out {self.out}/wav2vec2-tiny",
         ]
@@ -127,7 +127,7 @@ def quickstart(out: str | Path = "quickstart", *, seed: int = 0, quiet: bool = F
         steps.say(f"{first['species']}, {first['supercategory']}, {first['duration_s']} s, {first['license']}")
     with steps("fine-tuning an AST from random weights", "train"):
         recipe = make_recipe(
-            {**RECIPE, "source": source, "seed": seed, "out": str(out / "ast-tiny")}, where="quickstart"
+            {**RECIPE, "source": source, "seed": seed, "output_dir": str(out / "ast-tiny")}, where="quickstart"
         )
         train(recipe, quiet=quiet)
     with steps("evaluating on the test split by the paper's protocol", "evaluate"):

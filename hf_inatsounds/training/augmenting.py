@@ -11,7 +11,7 @@ from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
 from hf_inatsounds.frontends.resampling import resamples_in_batch
 from hf_inatsounds.runtime.devices import frontend_device
 from hf_inatsounds.schema import SAMPLING_RATE_HZ
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
@@ -20,22 +20,24 @@ def waveform_augmentation(recipe: Recipe) -> WaveformAugmentation:
     Raises:
         RecipeError: if a transform is unknown or refuses its parameters.
     """
-    chain = parse_chain(recipe.waveform_augmentation)
+    chain = parse_chain(recipe.objective.waveform_augmentation)
     chain.check()
-    return WaveformAugmentation(recipe.gain_db, recipe.noise, recipe.pitch, recipe.shorten, chain)
+    return WaveformAugmentation(
+        recipe.objective.gain_db, recipe.objective.noise, recipe.objective.pitch, recipe.objective.shorten, chain
+    )
 
 
 def batch_augmentation(recipe: Recipe) -> BatchAugmentation:
     """What is done to a batch."""
     return BatchAugmentation(
-        recipe.frequency_masks,
-        recipe.frequency_mask_bins,
-        recipe.time_masks,
-        recipe.time_mask_frames,
-        recipe.mixup,
-        recipe.mixup_alpha,
-        cast(MixupLevel, recipe.mixup_level),
-        cast(MixupTargets, recipe.mixup_targets),
+        recipe.objective.frequency_masks,
+        recipe.objective.frequency_mask_bins,
+        recipe.objective.time_masks,
+        recipe.objective.time_mask_frames,
+        recipe.objective.mixup,
+        recipe.objective.mixup_alpha,
+        cast(MixupLevel, recipe.objective.mixup_level),
+        cast(MixupTargets, recipe.objective.mixup_targets),
     )
 
 
@@ -51,5 +53,5 @@ def crop_rate(recipe: Recipe, rate: int, device: torch.device) -> int:
         device: the model's; what has no float64 has its waveforms on the CPU.
     """
     beside = frontend_device(device).type != "cpu"
-    on_device = recipe.resample_on == "device" or (recipe.resample_on == "auto" and beside)
+    on_device = recipe.data.resample_on == "device" or (recipe.data.resample_on == "auto" and beside)
     return SAMPLING_RATE_HZ if on_device and resamples_in_batch(SAMPLING_RATE_HZ, rate) else rate

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from hf_inatsounds import flac
-from hf_inatsounds.schema import SAMPLING_RATE_HZ
 from hf_inatsounds.training.interruption import leave_to_the_main_process
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 
@@ -160,19 +158,16 @@ class _Counted:
         return {**batch, "weights": batch["weights"] * counts.repeat_interleave(crops_a_row)}
 
 
-def _prepare_decoder(batches: GlobalBatches, collate: CropCollator) -> None:
-    """Load the FLAC decoder where workers would each come to do so: those that are forked share it."""
-    n_samples = batches.n_recordings * collate.crops_per_recording * collate.size_s * SAMPLING_RATE_HZ
-    if n_samples >= flac.WORTHWHILE_SAMPLES and isinstance(batches.rows, RecordingList):
-        content = batches.rows.rows.take([0])[0]["audio"].get("bytes")
-        if content is not None and bytes(content[:4]) == b"fLaC":
-            flac.prepare()
-
-
-def crop_loader(batches: GlobalBatches, collate: CropCollator, *, workers: int, pin_memory: bool) -> DataLoader[Any]:
+def crop_loader(
+    batches: GlobalBatches,
+    collate: CropCollator,
+    *,
+    workers: int,
+    pin_memory: bool,
+    prefetch_factor: int | None = None,
+    multiprocessing_context: str | None = None,
+) -> DataLoader[Any]:
     """The loader of one process's batches; workers decode, and none of them decides what comes next."""
-    if workers:
-        _prepare_decoder(batches, collate)
     sampler: Any = batches  # any iterable of lists of items is a batch sampler
     return DataLoader(
         _Rows(batches.rows, batches.n_recordings),
@@ -180,6 +175,8 @@ def crop_loader(batches: GlobalBatches, collate: CropCollator, *, workers: int, 
         collate_fn=_Counted(collate),
         num_workers=workers,
         pin_memory=pin_memory,
+        prefetch_factor=prefetch_factor,
+        multiprocessing_context=multiprocessing_context,
         worker_init_fn=leave_to_the_main_process,
         generator=torch.Generator(),  # of its own: iterating does not draw from what dropout draws from
     )

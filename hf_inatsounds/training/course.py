@@ -10,10 +10,10 @@ from transformers import TrainerCallback
 from typing_extensions import override
 
 from hf_inatsounds.progress import Bar
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
 from hf_inatsounds.training.interruption import Interruption, Stop
+from hf_inatsounds.training.recipe import Recipe
 
 _PREFIX = "eval_"
 
@@ -51,6 +51,7 @@ class Course(TrainerCallback):
         quiet: bool,
     ) -> None:
         self.recipe, self.batches, self.average, self.interruption = recipe, batches, average, interruption
+        self.quiet = quiet
         self.bar = Bar("training", quiet=quiet)
         self.loss = math.nan
         self.history: list[dict[str, float]] = []
@@ -83,7 +84,7 @@ class Course(TrainerCallback):
             self.average.update()
         if self.interruption.number and args.world_size == 1:
             self.interruption.agree()  # of many processes all have to know before the step
-        every, step = self.recipe.save_every_steps, state.global_step
+        every, step = self.recipe.training.saves_every(state.max_steps), state.global_step
         if (every and step % every == 0) or self.interruption.agreed or self._validates_after(state):
             control.should_save = True
         self.bar.update(state.global_step, "" if math.isnan(self.loss) else f"loss {self.loss:.3f}")  # none logged yet
@@ -101,13 +102,13 @@ class Course(TrainerCallback):
 
     def _is_due(self, epoch: int, state: Any) -> bool:
         """Whether there is a validation at the end of this epoch."""
-        return epoch % self.recipe.evaluate_every_epochs == 0 or state.global_step >= state.max_steps
+        return epoch % self.recipe.training.evaluate_every_epochs == 0 or state.global_step >= state.max_steps
 
     def _validates_after(self, state: Any) -> bool:
         """Whether a validation follows the step that was taken last."""
         epoch, rest = divmod(state.global_step, self.batches.steps)
         ended = not rest or state.global_step >= state.max_steps
-        return ended and self.recipe.validation_split != "none" and self._is_due(epoch, state)
+        return ended and self.recipe.is_validated and self._is_due(epoch, state)
 
     @override
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
@@ -123,8 +124,9 @@ class Course(TrainerCallback):
         self._stop_if_no_better(control)
 
     def _stop_if_no_better(self, control: Any) -> None:
-        if self.recipe.patience and self.validations_since_best >= self.recipe.patience:
-            self.bar.say(f"no better mAP in {self.recipe.patience} validations: stopping")
+        patience = self.recipe.training.early_stopping_patience
+        if patience and self.validations_since_best >= patience:
+            self.bar.say(f"no better mAP in {patience} validations: stopping")
             self.stopped_early = control.should_training_stop = True
 
     @property

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from typing import Any
 
 import torch
 
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.arguments import changed
 from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling
 from hf_inatsounds.training.ownership import Resume
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.run import check_start
 from hf_inatsounds.training.setup import set_up, summary
 
@@ -28,7 +28,7 @@ def dry_run(recipe: Recipe, *, resume: Resume = False) -> dict[str, Any]:
     check_sampling(recipe)
     check_start(recipe, resume)
     with tempfile.TemporaryDirectory() as nowhere, refusals_named():  # transformers makes its folder of checkpoints
-        setup = set_up(dataclasses.replace(recipe, streaming=True, sampling="natural", out=nowhere))
+        setup = set_up(changed(recipe, streaming=True, sampling="natural", output_dir=nowhere))
         trainer = setup.trainer()
         trainer.batches.set_epoch(0)
         first = [row for row, _ in next(iter(trainer.batches))]
@@ -44,7 +44,7 @@ def dry_run(recipe: Recipe, *, resume: Resume = False) -> dict[str, Any]:
     }  # fmt: skip
     return {
         **summary(setup),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.values(),
         "architecture": type(model).__name__,
         "weights_bytes": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
         "label_space": {

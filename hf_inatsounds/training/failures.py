@@ -59,7 +59,7 @@ def failures_named(out: str | Path, *, workers: int, state: Launched | None = No
     except torch.OutOfMemoryError as error:
         raise _stopped(
             out, "the device's memory is full", str(error).splitlines()[0],
-            "Lower batch_size and raise gradient_accumulation_steps, or set gradient_checkpointing.",
+            "Lower per_device_train_batch_size and raise gradient_accumulation_steps, or set gradient_checkpointing.",
         ) from error  # fmt: skip
     except InatSoundsError as error:
         if _IN_WORKER.search(str(error)):

@@ -14,7 +14,7 @@ from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.models.finetuning import add_lora, freeze, parameter_groups
 from hf_inatsounds.models.heads import has_projection, put_projection
 from hf_inatsounds.objectives import Contrastive, Objective, objective_for
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def recipe_objective(recipe: Recipe, label_space: LabelSpace, labels: np.ndarray[Any, np.dtype[Any]]) -> Objective:
@@ -28,17 +28,17 @@ def recipe_objective(recipe: Recipe, label_space: LabelSpace, labels: np.ndarray
     Raises:
         RecipeError: if its keys contradict each other.
     """
-    if recipe.objective == Contrastive.name:
-        return Contrastive(recipe.temperature)
+    if recipe.objective.objective == Contrastive.name:
+        return Contrastive(recipe.objective.temperature)
     return objective_for(
-        recipe.objective,
-        label_smoothing=recipe.label_smoothing,
-        loss=recipe.loss,
-        focal_gamma=recipe.focal_gamma,
-        asymmetry=recipe.asymmetry,
-        negative_weight=recipe.negative_weight,
-        logit_adjustment=recipe.logit_adjustment,
-        hierarchy=recipe.hierarchy,
+        recipe.objective.objective,
+        label_smoothing=recipe.training.label_smoothing_factor,
+        loss=recipe.objective.loss,
+        focal_gamma=recipe.objective.focal_gamma,
+        asymmetry=recipe.objective.asymmetry,
+        negative_weight=recipe.objective.negative_weight,
+        logit_adjustment=recipe.objective.logit_adjustment,
+        hierarchy=recipe.objective.hierarchy,
         label_space=label_space,
         class_counts=np.bincount(labels, minlength=len(label_space)),
     )
@@ -50,11 +50,11 @@ def restrict(recipe: Recipe, model: Any) -> None:
     Raises:
         RecipeError: if the model has no such layers.
     """
-    if recipe.objective == Contrastive.name:
-        put_projection(model, recipe.projection_size)
-    freeze(model, recipe.freeze)
-    if recipe.lora_rank:
-        add_lora(model, recipe.lora_rank)
+    if recipe.objective.objective == Contrastive.name:
+        put_projection(model, recipe.objective.projection_size)
+    freeze(model, recipe.model.freeze)
+    if recipe.model.lora_rank:
+        add_lora(model, recipe.model.lora_rank)
 
 
 def start_of(classifier: Classifier) -> dict[str, Any] | None:
@@ -67,19 +67,19 @@ def start_of(classifier: Classifier) -> dict[str, Any] | None:
 
 def optimizer_groups(recipe: Recipe, model: Any) -> list[dict[str, Any]] | None:
     """Parameter groups by depth; None where all layers learn at one rate, and the Trainer makes its own."""
-    if recipe.layer_decay == 1.0:
+    if recipe.training.layer_decay == 1.0:
         return None
     return parameter_groups(
         model,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        layer_decay=recipe.layer_decay,
+        learning_rate=recipe.training.learning_rate,
+        weight_decay=recipe.training.weight_decay,
+        layer_decay=recipe.training.layer_decay,
     )
 
 
 def reads_by_number(recipe: Recipe) -> bool:
     """Whether the recordings can be had in any order: not those of a stream, but for an index on this disk."""
-    return not recipe.streaming or bool(recipe.index and "://" not in Source.parse(recipe.source).root)
+    return not recipe.data.streaming or bool(recipe.data.index and "://" not in Source.parse(recipe.data.source).root)
 
 
 def check_sampling(recipe: Recipe) -> None:
@@ -88,8 +88,8 @@ def check_sampling(recipe: Recipe) -> None:
     Raises:
         RecipeError: if the recipe asks for it of a stream.
     """
-    if recipe.sampling != "natural" and not reads_by_number(recipe):
+    if recipe.data.sampling != "natural" and not reads_by_number(recipe):
         raise RecipeError(
-            "a stream gives each recording once, as it comes", where="sampling", found=recipe.sampling,
+            "a stream gives each recording once, as it comes", where="sampling", found=recipe.data.sampling,
             expected="natural", fix="Set streaming: false, or give the index of archives on this disk.",
         )  # fmt: skip

@@ -77,7 +77,7 @@ class NeighbourValidator(Validator):
         mine = list(islice(self._chosen(full=full), self.state.process_index, None, self.state.num_processes))
         found = []
         rows = iter(self._rows(mine))
-        while batch := list(islice(rows, self.recipe.eval_batch_size)):
+        while batch := list(islice(rows, self.recipe.training.per_device_eval_batch_size)):
             embedded = self.classifier.embed([self._middle(row) for row in batch])
             found += [(row["recording_id"], row["label"], one) for row, one in zip(batch, embedded, strict=True)]
         self.classifier.model.train()

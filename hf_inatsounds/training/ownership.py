@@ -64,7 +64,9 @@ def plan_start(out: Path, resume: Resume) -> Start:
         RecipeError: a finished run, what another run left, nothing to resume, or checkpoints of several runs.
     """
     if (out / TRAIN_FILE).exists():
-        raise RecipeError("the run folder holds a finished run", where=out, fix="Choose another --out, or delete it.")
+        raise RecipeError(
+            "the run folder holds a finished run", where=out, fix="Choose another output_dir, or delete it."
+        )
     run = read_record(out / ORIGIN_FILE).get("run")
     last = last_checkpoint(out)
     if resume and last is not None:
@@ -73,7 +75,7 @@ def plan_start(out: Path, resume: Resume) -> Start:
             if run is None or found != run:
                 raise RecipeError(
                     "a checkpoint of another run", where=path, found=f"run {found}",
-                    expected=f"run {run}, as {ORIGIN_FILE} says", fix="Move it away, or choose another --out.",
+                    expected=f"run {run}, as {ORIGIN_FILE} says", fix="Move it away, or choose another output_dir.",
                 )  # fmt: skip
         return Start(str(run), last)
     if resume is True:
@@ -85,9 +87,9 @@ def plan_start(out: Path, resume: Resume) -> Start:
     if resume == "auto":  # of a run that was stopped before its first checkpoint
         left = [name for name in left if name not in _BEGUN]
     if left:
-        ways = "Go on with that run by --resume, or choose another --out."
+        ways = "Go on with that run by --resume, or choose another output_dir."
         if last is None:
-            ways = "Choose another --out; --resume auto begins anew where a run had saved nothing."
+            ways = "Choose another output_dir; --resume auto begins anew where a run had saved nothing."
         raise RecipeError("the run folder holds what another run left", where=out, found=", ".join(left), fix=ways)
     return Start(new_run(), None)
 
@@ -188,7 +190,7 @@ class RunFolder:
     def _taken(self, owner: dict[str, Any]) -> RecipeError:
         return RecipeError(
             "another process is at work in the run folder", where=self.out, found=_who(owner),
-            fix="Wait until it has ended, or choose another --out.",
+            fix="Wait until it has ended, or choose another output_dir.",
         )  # fmt: skip
 
     def _owner(self) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 
 def precision_name(recipe: Recipe) -> str:
     """What a recipe computes forward passes in."""
-    return "bfloat16" if recipe.bf16 else "float16" if recipe.fp16 else "float32"
+    return "bfloat16" if recipe.training.bf16 else "float16" if recipe.training.fp16 else "float32"
 
 
 def check_precision(recipe: Recipe) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import os
 import shutil
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.errors import RecipeError
@@ -29,18 +26,23 @@ from hf_inatsounds.progress import note
 from hf_inatsounds.reports import training_report
 from hf_inatsounds.runtime.devices import choose_device, device_name
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
-from hf_inatsounds.training.arguments import Recipe, make_recipe, recipe_yaml
+from hf_inatsounds.training.arguments import read_recipe, recipe_yaml
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.curves import CURVES_FILE, draw_curves
 from hf_inatsounds.training.learning import reads_by_number
 from hf_inatsounds.training.ownership import ORIGIN_FILE
+from hf_inatsounds.training.recipe import Recipe
 
 RECIPE_FILE, REPORT_FILE = "recipe.yaml", "report.md"
 
 MAY_CHANGE = frozenset({
-    "source", "index", "evaluate_every_epochs", "patience", "save_every_steps", "log_every_steps", "eval_batch_size",
-    "workers", "max_unusable_share", "report_to", "device", "ddp_timeout", "push_to_hub", "hub_public", "out",
-    "batch_size", "gradient_accumulation_steps",
+    "source", "index", "evaluate_every_epochs", "early_stopping_patience", "save_steps", "save_total_limit",
+    "logging_steps", "logging_strategy", "logging_first_step", "log_on_each_node", "log_level", "log_level_replica",
+    "run_name", "project", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_pin_memory",
+    "dataloader_prefetch_factor", "dataloader_multiprocessing_context",
+    "max_unusable_share", "report_to", "device", "ddp_timeout", "ddp_bucket_cap_mb", "ddp_find_unused_parameters",
+    "torch_empty_cache_steps", "skip_memory_metrics", "debug", "push_to_hub", "hub_model_id", "hub_private_repo",
+    "output_dir", "per_device_train_batch_size", "gradient_accumulation_steps",
 })  # fmt: skip
 """Keys that a resumed run may have other values of: neither the steps that are taken nor the choice of the best
 checkpoint depend on them. The last two may share out a step's recordings in another way; their product stays."""
@@ -51,7 +53,7 @@ def write_start(recipe: Recipe, splits: list[SplitInfo], n_processes: int, *, ru
 
     A run that goes on with other files or other code than before says so, and its record keeps what it had before.
     """
-    out = Path(recipe.out)
+    out = recipe.out
     made = {"run": run, **origin(recipe, splits, n_processes)}
     before = read_record(out / ORIGIN_FILE)
     earlier = before.pop("earlier", []) if before.get("run") == run else []
@@ -70,14 +72,14 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[str, Any]:
     """Where a run's numbers come from: code, versions, device, and which recordings in which state."""
-    device = device_name(choose_device(recipe.device))
+    device = device_name(choose_device(recipe.model.device))
     return {
         "code": code_fingerprint("hf_inatsounds.training.run"),
         "environment": {**environment(), "device": device, "processes": n_processes},
         "dataset": {
-            "source": recipe.source,
-            "index": recipe.index,
-            "name": recipe.name,
+            "source": recipe.data.source,
+            "index": recipe.data.index,
+            "name": recipe.data.name,
             "splits": {info.split: _revision(recipe, info) for info in splits},
         },
     }
@@ -87,10 +89,10 @@ def _revision(recipe: Recipe, info: SplitInfo) -> dict[str, Any]:
     """A split's annotations, as SHA-256 of ids, labels and file names and of all there is, and its files' state."""
     found = {**_fixed_facts(info), "all_annotations_sha256": info.annotations, "files": info.state}
     names = (f"{STEMS[info.split]}.tar.gz", f"{STEMS[info.split]}.json.tar.gz")
-    if recipe.source == "official":
+    if recipe.data.source == "official":
         found["md5"] = {one.name: one.md5 for one in OFFICIAL_FILES if one.name in names}
-    elif not is_hub_id(recipe.source) and "://" not in recipe.source:
-        source = Source.parse(recipe.source)
+    elif not is_hub_id(recipe.data.source) and "://" not in recipe.data.source:
+        source = Source.parse(recipe.data.source)
         found["size_bytes"] = {
             name: Path(source.path(name)).stat().st_size for name in names if Path(source.path(name)).is_file()
         }
@@ -109,21 +111,22 @@ def check_resumable(recipe: Recipe) -> None:
     Raises:
         RecipeError: if a key differs that the steps depend on.
     """
-    path = Path(recipe.out) / RECIPE_FILE
+    path = recipe.out / RECIPE_FILE
     if not path.exists():
         return
-    before = make_recipe(yaml.safe_load(path.read_text(encoding="utf-8")), where=str(path))
-    fixed = {one.name for one in dataclasses.fields(Recipe)} - MAY_CHANGE
+    before = read_recipe(path)
+    then, now = before.values(), recipe.values()
+    fixed = {*then, *now} - MAY_CHANGE
     if not reads_by_number(before):
         fixed |= {"source", "index"}  # a stream's order is its source's
-    pairs: dict[str, tuple[Any, Any]] = {name: (getattr(before, name), getattr(recipe, name)) for name in sorted(fixed)}
-    shares = [one.batch_size * one.gradient_accumulation_steps for one in (before, recipe)]
-    pairs["batch_size × gradient_accumulation_steps"] = (shares[0], shares[1])
+    pairs: dict[str, tuple[Any, Any]] = {name: (then.get(name), now.get(name)) for name in sorted(fixed)}
+    shares = [one["per_device_train_batch_size"] * one["gradient_accumulation_steps"] for one in (then, now)]
+    pairs["per_device_train_batch_size × gradient_accumulation_steps"] = (shares[0], shares[1])
     for name, (old, new) in pairs.items():
         if old != new:
             raise RecipeError(
                 "a resumed run must have the recipe that it began with", where=name, found=repr(new),
-                expected=repr(old), fix="Leave it as it was, or begin another run with --model and --out.",
+                expected=repr(old), fix="Leave it as it was, or begin another run with --model and another output_dir.",
             )  # fmt: skip
 
 
@@ -143,7 +146,7 @@ def check_same_data(out: Path, splits: list[SplitInfo]) -> None:
                 f"the {info.split} split has other {what} than the run began with", where=info.source,
                 found=f"{len(info.labels):,} recordings of {len(info.label_space):,} classes",
                 expected=f"the source as {ORIGIN_FILE} describes it",
-                fix="Resume with the source as it was, or begin another run with --out.",
+                fix="Resume with the source as it was, or begin another run with another output_dir.",
             )  # fmt: skip
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from transformers import TrainingArguments, get_scheduler
 
-from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.models.input_length import minimum_samples
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.failures import REFUSALS
 from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.recipe import Recipe
 
 
 def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArguments, steps: int) -> None:
@@ -42,13 +41,15 @@ def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArgument
         _go_through(_schedule(recipe, arguments, steps), steps)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RecipeError(
-            "transformers refuses the schedule", where=f"scheduler {recipe.scheduler}, lr_scheduler_kwargs", found=error
+            "transformers refuses the schedule",
+            where=f"lr_scheduler_type {recipe.training.lr_scheduler_type}, lr_scheduler_kwargs",
+            found=error,
         ) from error
 
 
 @torch.no_grad()
 def _pass_silence(recipe: Recipe, classifier: Classifier) -> None:
-    model, window = classifier.model, WindowSpec(recipe.window_s, recipe.stride_s)
+    model, window = classifier.model, recipe.window
     size = max(window.size_samples(classifier.sampling_rate), minimum_samples(model.config))
     model.eval()
     model(**classifier.inputs(torch.zeros(1, size), torch.tensor([size])))
@@ -57,9 +58,9 @@ def _pass_silence(recipe: Recipe, classifier: Classifier) -> None:
 
 def _schedule(recipe: Recipe, arguments: TrainingArguments, steps: int) -> Any:
     """The schedule of an optimiser of nothing."""
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=recipe.learning_rate)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=recipe.training.learning_rate)
     return get_scheduler(
-        recipe.scheduler,
+        recipe.training.lr_scheduler_type,
         optimizer,
         num_warmup_steps=arguments.get_warmup_steps(steps),
         num_training_steps=steps,

@@ -21,6 +21,7 @@ from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
 from hf_inatsounds.training.checkpoints import STATE_FILE, Position, load_weights, save_weights, whole
+from hf_inatsounds.training.course import Course
 from hf_inatsounds.training.interruption import Interruption
 from hf_inatsounds.training.sharding import full_state, load_full_state
 
@@ -34,6 +35,7 @@ class ResumableTrainer(Trainer):
         average: the moving average of the weights, where there is one.
         batches: which recordings, when.
         processes: that train together.
+        course: shows the run, and ends it.
         run: the run's identity, which its checkpoints carry.
         check_folder: raises where the run folder is not the run's any more.
         interruption: what may end the run on its way.
@@ -45,6 +47,7 @@ class ResumableTrainer(Trainer):
     average: WeightAverage | None
     batches: GlobalBatches
     processes: Launched
+    course: Course
     run = ""
     _saved = 0  # the step of the newest checkpoint
 
@@ -100,7 +103,9 @@ class ResumableTrainer(Trainer):
         if self.state.best_global_step:
             best = self._checkpoint(self.state.best_global_step)
             if not (best / STATE_FILE).exists():
-                raise CheckpointError("the best checkpoint is gone", where=best, fix="Begin another run with --out.")
+                raise CheckpointError(
+                    "the best checkpoint is gone", where=best, fix="Begin another run with another output_dir."
+                )
             self.state.best_model_checkpoint = str(best)
         return found
 

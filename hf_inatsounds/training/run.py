@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,40 @@ from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedEr
 from hf_inatsounds.evaluation import environment
 from hf_inatsounds.files import defined
 from hf_inatsounds.progress import note
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.checkpoints import Position, last_checkpoint
 from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.failures import failures_named, refusals_named
 from hf_inatsounds.training.interruption import Interruption, Stop
 from hf_inatsounds.training.learning import start_of
-from hf_inatsounds.training.ownership import Resume, RunFolder, Start, plan_start
+from hf_inatsounds.training.ownership import Resume, RunFolder, plan_start
 from hf_inatsounds.training.precision import precision_name
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
 from hf_inatsounds.training.setup import Setup, set_up, summary
 from hf_inatsounds.training.trainer import CropTrainer
 from hf_inatsounds.training.validation import Validator
 
 
-def train(recipe: Recipe, *, resume: Resume = False, quiet: bool = False) -> dict[str, Any]:
-    """Train what ``recipe`` says, into ``recipe.out``: a native checkpoint with its reports.
+@dataclass(frozen=True)
+class Begun:
+    """A run that has its folder.
 
-    Works in one process and, started by ``accelerate launch`` or torchrun, in many.
+    Attributes:
+        run: its identity, which every file that it writes is known by.
+        checkpoint: path of the checkpoint that it goes on from; None for a new run.
+        check: raises where the folder is not the run's any more.
+    """
+
+    run: str
+    checkpoint: str | None
+    check: Callable[[], None]
+
+
+def train(recipe: Recipe, *, resume: Resume = False, quiet: bool = False) -> dict[str, Any]:
+    """Train what ``recipe`` says, into its ``output_dir``: a native checkpoint with its reports.
+
+    Works in one process and, started by ``accelerate launch`` or torchrun, in many. ``train/finetune.py`` goes through
+    the same steps in the open.
 
     Args:
         recipe: the run.
@@ -50,16 +67,13 @@ def train(recipe: Recipe, *, resume: Resume = False, quiet: bool = False) -> dic
             the run on its way.
         StoppedError: after SIGTERM or SIGINT, with a checkpoint of the last step.
     """
-    out = Path(recipe.out)
-    began = time.monotonic()
     check_start(recipe, resume)  # before anything is read; decided on below, under the lock
     setup = set_up(recipe)
-    with _owned(setup, resume) as (start, check_folder):
-        if start.checkpoint:
-            check_resumable(recipe)
-            check_same_data(out, setup.splits)
-            setup.step_recordings = Position.load(start.checkpoint).recordings_per_step
-        return _train(setup, start, check_folder, began, quiet)
+    with own_folder(setup, resume) as start:
+        trainer = make_trainer(setup, start, quiet=quiet)
+        with ends_named(setup, trainer):
+            trainer.train(resume_from_checkpoint=start.checkpoint)
+            return finish(setup, trainer, start)
 
 
 def check_start(recipe: Recipe, resume: Resume) -> None:
@@ -69,52 +83,18 @@ def check_start(recipe: Recipe, resume: Resume) -> None:
         RecipeError: if it may not.
     """
     check_trackers(recipe)
-    if plan_start(Path(recipe.out), resume).checkpoint:
+    if plan_start(recipe.out, resume).checkpoint:
         check_resumable(recipe)
 
 
-def _train(setup: Setup, start: Start, check_folder: Callable[[], None], began: float, quiet: bool) -> dict[str, Any]:
-    """The run, in a folder that is its own."""
-    recipe, main = setup.recipe, setup.state.is_main_process
-    out, interruption = Path(recipe.out), Interruption(quiet=quiet or not main)
-    with refusals_named(), _tensorboard_in(out):
-        trainer = setup.trainer()
-    trainer.run, trainer.check_folder, trainer.interruption = start.run, check_folder, interruption
-    if isinstance(trainer.validate, Validator):
-        trainer.validate.classifier = trainer.whole
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    course = Course(recipe, trainer.batches, trainer.average, interruption, quiet=quiet or not main)
-    trainer.add_callback(course)
-    if main:
-        if told := start_of(setup.classifier):
-            note(f"{recipe.model}: {told['told']}", quiet=quiet)
-        write_start(recipe, setup.splits, setup.state.num_processes, run=start.run)
-    named = failures_named(out, workers=recipe.workers, state=setup.state)
-    with _stops_named(out), named, interruption.watched():
-        trainer.train(resume_from_checkpoint=str(start.checkpoint) if start.checkpoint else None)
-        if trainer.average and setup.validation is None:
-            trainer.use_average()
-        trainer.gather()
-        if course.history and not best_of(course.history):
-            note("the validations' mAP is undefined: the last weights are kept", quiet=quiet or not main)
-        final = _final(trainer, course)
-        for seen in setup.state.gather(list(trainer.defects.seen.values()), "what was wrong with recordings"):
-            trainer.defects.add(seen)
-        run = {"run": start.run, **_outcome(setup, trainer, course), "final": final}
-        run["seconds"] = round(time.monotonic() - began, 1)
-        if main:
-            check_folder()
-            run["digests_sha256"] = write_digests(out, trainer.defects)
-            run = write_end(out, trainer.whole, run, trainer.state.log_history)
-        setup.state.wait("the first process to write the run")
-    return {**defined(run), "main_process": main}
-
-
 @contextlib.contextmanager
-def _owned(setup: Setup, resume: Resume) -> Iterator[tuple[Start, Callable[[], None]]]:
-    """The run folder as this run's own: the main process locks it and decides, and all hear what."""
-    out = Path(setup.recipe.out)
+def own_folder(setup: Setup, resume: Resume) -> Iterator[Begun]:
+    """The run folder as this run's own: the main process locks it and decides, and all hear what.
+
+    Raises:
+        RecipeError: if another process is at work there, or the run may not begin or go on there.
+    """
+    out = setup.recipe.out
     with contextlib.ExitStack() as stack:
         said: Any = None
         folder = None
@@ -130,7 +110,81 @@ def _owned(setup: Setup, resume: Resume) -> Iterator[tuple[Start, Callable[[], N
         start = setup.state.gather(said, "the run folder")[0]
         if isinstance(start, Exception):
             raise start
-        yield start, folder.check if folder else _nothing
+        if start.checkpoint:
+            check_resumable(setup.recipe)
+            check_same_data(out, setup.splits)
+            setup.step_recordings = Position.load(start.checkpoint).recordings_per_step
+        yield Begun(
+            start.run, str(start.checkpoint) if start.checkpoint else None, folder.check if folder else _nothing
+        )
+
+
+def make_trainer(setup: Setup, start: Begun, *, quiet: bool = False) -> CropTrainer:
+    """The Trainer of a run, with what documents its beginning written.
+
+    Args:
+        setup: model, data and arguments.
+        start: where the run begins, of :func:`own_folder`.
+        quiet: no progress.
+
+    Raises:
+        RecipeError: if transformers refuses the recipe.
+    """
+    recipe, main = setup.recipe, setup.state.is_main_process
+    interruption = Interruption(quiet=quiet or not main)
+    with refusals_named(), _tensorboard_in(recipe.out):
+        trainer = setup.trainer()
+    trainer.run, trainer.check_folder, trainer.interruption = start.run, start.check, interruption
+    if isinstance(trainer.validate, Validator):
+        trainer.validate.classifier = trainer.whole
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.course = Course(recipe, trainer.batches, trainer.average, interruption, quiet=quiet or not main)
+    trainer.add_callback(trainer.course)
+    if main:
+        if told := start_of(setup.classifier):
+            note(f"{recipe.model.model}: {told['told']}", quiet=quiet)
+        write_start(recipe, setup.splits, setup.state.num_processes, run=start.run)
+    return trainer
+
+
+@contextlib.contextmanager
+def ends_named(setup: Setup, trainer: CropTrainer) -> Iterator[None]:
+    """Within the block a signal saves a checkpoint, and what ends the run is told in one line.
+
+    Raises:
+        StoppedError: after SIGTERM.
+        InterruptedRunError: after SIGINT.
+        TrainingError: for what stops a run from outside.
+    """
+    out, workers = setup.recipe.out, setup.recipe.training.dataloader_num_workers
+    with _stops_named(out), failures_named(out, workers=workers, state=setup.state), trainer.interruption.watched():
+        yield
+
+
+def finish(setup: Setup, trainer: CropTrainer, start: Begun) -> dict[str, Any]:
+    """Score the saved weights, and write the checkpoint, its reports and ``train.json``; all processes together.
+
+    Returns:
+        What ``train.json`` holds, and whether this is the main process.
+    """
+    main, course, out = setup.state.is_main_process, trainer.course, setup.recipe.out
+    if trainer.average and setup.validation is None:
+        trainer.use_average()
+    trainer.gather()
+    if course.history and not best_of(course.history):
+        note("the validations' mAP is undefined: the last weights are kept", quiet=course.quiet)
+    final = _final(trainer, course)
+    for seen in setup.state.gather(list(trainer.defects.seen.values()), "what was wrong with recordings"):
+        trainer.defects.add(seen)
+    run = {"run": start.run, **_outcome(setup, trainer, course), "final": final}
+    run["seconds"] = round(time.monotonic() - setup.began, 1)
+    if main:
+        start.check()
+        run["digests_sha256"] = write_digests(out, trainer.defects)
+        run = write_end(out, trainer.whole, run, trainer.state.log_history)
+    setup.state.wait("the first process to write the run")
+    return {**defined(run), "main_process": main}
 
 
 def _nothing() -> None:
@@ -178,7 +232,7 @@ def _outcome(setup: Setup, trainer: CropTrainer, course: Course) -> dict[str, An
     """What ``train.json`` holds, but for the time it took."""
     recipe = setup.recipe
     setting = {
-        "windows": recipe.validation, "recordings": recipe.validation_recordings or "all",
+        "windows": recipe.data.validation, "recordings": recipe.data.validation_recordings or "all",
         "dtype": precision_name(recipe),
     }  # fmt: skip
     return {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from hf_inatsounds.archives.fetch import Source
-from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.augmentation import BatchAugmentation
 from hf_inatsounds.data.builder import INatSounds
 from hf_inatsounds.data.rows import IndexedRows
@@ -20,7 +19,6 @@ from hf_inatsounds.models.classifier import Classifier, build_classifier
 from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.runtime.devices import DTYPES
 from hf_inatsounds.runtime.launched import Launched
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
@@ -30,7 +28,9 @@ from hf_inatsounds.training.failures import refusals_named
 from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict, start_of
 from hf_inatsounds.training.neighbours import NeighbourValidator
 from hf_inatsounds.training.precision import check_precision, precision_name
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.rehearsal import rehearse
+from hf_inatsounds.training.run_arguments import RunArguments
 from hf_inatsounds.training.side_by_side import has_own_batch_norms, leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
@@ -48,6 +48,7 @@ class Setup:
         validation: the split that is validated on; None for none.
         classifier: what is trained.
         step_recordings: of all processes in an optimiser step, which a resumed run keeps; 0 for what the recipe says.
+        began: when it was made, by the monotonic clock, in seconds.
     """
 
     recipe: Recipe
@@ -56,6 +57,7 @@ class Setup:
     validation: SplitInfo | None
     classifier: Classifier
     step_recordings: int = 0
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def splits(self) -> list[SplitInfo]:
@@ -65,8 +67,9 @@ class Setup:
     @property
     def part(self) -> Part:
         """Which part of each batch is the process's own."""
-        rows, n = self.recipe.batch_size // self.recipe.crops_per_recording, self.state.num_processes
-        step = self.step_recordings or rows * n * self.recipe.gradient_accumulation_steps
+        run, n = self.recipe.training, self.state.num_processes
+        rows = run.per_device_train_batch_size // self.recipe.data.crops_per_recording
+        step = self.step_recordings or rows * n * run.gradient_accumulation_steps
         return Part(rows, self.state.process_index, n, step)
 
     @property
@@ -77,7 +80,8 @@ class Setup:
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        return self.recipe.max_steps or self.steps_an_epoch * self.recipe.epochs
+        run = self.recipe.training
+        return run.max_steps if run.max_steps > 0 else math.ceil(self.steps_an_epoch * run.num_train_epochs)
 
     def batches(self) -> GlobalBatches:
         """Which recordings make which batch; the rows are prepared if need be."""
@@ -85,13 +89,13 @@ class Setup:
         rows: RecordingList | RecordingStream
         if reads_by_number(recipe):
             # of an index any recording at 12 ms: the very batches that prepared files give, without preparing any
-            by_number = _by_number(info) if recipe.streaming else prepared_rows(info)
-            rows = RecordingList(by_number, sampling=recipe.sampling, beta=recipe.sampling_beta)
+            by_number = _by_number(info) if recipe.data.streaming else prepared_rows(info)
+            rows = RecordingList(by_number, sampling=recipe.data.sampling, beta=recipe.data.sampling_beta)
         else:  # from afar a block that is fetched has to serve for all its recordings
             rows = RecordingStream(
-                info.rows(), len(info.labels), shuffle_buffer=recipe.shuffle_buffer, seed=recipe.seed
+                info.rows(), len(info.labels), shuffle_buffer=recipe.data.shuffle_buffer, seed=recipe.training.seed
             )
-        return GlobalBatches(rows, len(rows), self.part, seed=recipe.seed)
+        return GlobalBatches(rows, len(rows), self.part, seed=recipe.training.seed)
 
     @property
     def crop_rate(self) -> int:
@@ -102,15 +106,15 @@ class Setup:
         """What makes crops of rows."""
         recipe = self.recipe
         return CropCollator(
-            size_s=recipe.window_s,
+            size_s=recipe.data.window_s,
             sampling_rate=self.crop_rate,
             augmentation=waveform_augmentation(recipe),
             minimum_samples=math.ceil(
                 minimum_samples(self.classifier.model.config) * self.crop_rate / self.classifier.sampling_rate
             ),
-            seed=recipe.seed,
-            crops_per_recording=recipe.crops_per_recording,
-            crop_choice=cast(CropChoice, recipe.crop_choice),
+            seed=recipe.training.seed,
+            crops_per_recording=recipe.data.crops_per_recording,
+            crop_choice=cast(CropChoice, recipe.data.crop_choice),
         )
 
     def augmentation(self) -> BatchAugmentation:
@@ -119,8 +123,9 @@ class Setup:
 
     def trainer(self) -> CropTrainer:
         """The Trainer, when all processes have come so far; from here on each draws its own dropout."""
-        if self.recipe.gradient_checkpointing:
-            self.classifier.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.recipe.training.gradient_checkpointing:
+            options = self.recipe.training.gradient_checkpointing_kwargs or {"use_reentrant": False}
+            self.classifier.model.gradient_checkpointing_enable(options)
         if self.state.num_processes > 1:
             share_batch_norms(self.classifier.model)
         validator, arguments, collator = self.validator(), training_arguments(self), self.collator()
@@ -138,14 +143,14 @@ class Setup:
         if validator is not None:
             validator.prepare()
         self.state.wait("model and recordings to be ready")
-        set_seed((self.recipe.seed + 1_000_003 * self.state.process_index) % 2**32)
+        set_seed((self.recipe.training.seed + 1_000_003 * self.state.process_index) % 2**32)
         return trainer
 
     def validator(self) -> Validator | None:
         """Scores the validation split; None without one."""
         if self.validation is None:
             return None
-        kind = NeighbourValidator if self.recipe.objective == "contrastive" else Validator
+        kind = NeighbourValidator if self.recipe.objective.objective == "contrastive" else Validator
         return kind(self.recipe, self.classifier, self.validation, self.state)
 
 
@@ -157,26 +162,27 @@ def set_up(recipe: Recipe) -> Setup:
     """
     check_sampling(recipe)
     check_precision(recipe)
-    state = Launched(recipe.device, recipe.ddp_timeout)
-    set_seed(recipe.seed)
-    info = split_info(recipe.source, recipe.name, recipe.train_split, recipe.index)
+    began = time.monotonic()
+    state = Launched(recipe.model.device, recipe.training.ddp_timeout)
+    set_seed(recipe.training.seed)
+    info = split_info(recipe.data.source, recipe.data.name, recipe.data.train_split, recipe.data.index)
     validation = None
-    if recipe.validation_split != "none":
-        validation = split_info(recipe.source, recipe.name, recipe.validation_split, recipe.index)
+    if recipe.is_validated:
+        validation = split_info(recipe.data.source, recipe.data.name, recipe.data.validation_split, recipe.data.index)
     with refusals_named():
         classifier = build_classifier(
-            recipe.model,
+            recipe.model.model,
             info.label_space,
             recipe_objective(recipe, info.label_space, info.labels),
-            window=WindowSpec(recipe.window_s, recipe.stride_s),
-            config=recipe.config,
-            feature_extractor=recipe.feature_extractor,
-            revision=recipe.revision or None,
-            subfolder=recipe.subfolder or None,
+            window=recipe.window,
+            config=recipe.model.config,
+            feature_extractor=recipe.model.feature_extractor,
+            revision=recipe.model.revision or None,
+            subfolder=recipe.model.subfolder or None,
         )
         restrict(recipe, classifier.model)
     classifier.dtype = DTYPES[precision_name(recipe)]  # a validation is scored in what is trained in
-    return Setup(recipe, state, info, validation, classifier)
+    return Setup(recipe, state, info, validation, classifier, began=began)
 
 
 def _by_number(info: SplitInfo) -> IndexedRows:
@@ -185,56 +191,47 @@ def _by_number(info: SplitInfo) -> IndexedRows:
     return IndexedRows(builder.recordings(info.split))
 
 
-def training_arguments(setup: Setup) -> TrainingArguments:
-    """Transformers' arguments of a recipe."""
-    recipe, validate = setup.recipe, setup.validation is not None
-    every_log = recipe.log_every_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1)
-    arguments = TrainingArguments(
-        output_dir=str(Path(recipe.out) / CHECKPOINTS),
+def training_arguments(setup: Setup) -> RunArguments:
+    """Transformers' arguments of a recipe, with what follows from its data, its model and the processes."""
+    recipe, run, model = setup.recipe, setup.recipe.training, setup.classifier.model
+    found = run.begin(
+        output_dir=str(recipe.out / CHECKPOINTS),
         per_device_train_batch_size=setup.part.batch_size,
         gradient_accumulation_steps=setup.part.passes,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps or -1,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.scheduler,
+        warmup_steps=run.warmup_of(setup.steps),
         lr_scheduler_kwargs=_schedule_options(recipe),
-        warmup_steps=round(recipe.warmup_share * setup.steps),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        adam_beta2=0.98,
-        bf16=recipe.bf16,
-        fp16=recipe.fp16,
-        torch_compile=recipe.torch_compile,
-        eval_strategy="epoch" if validate else "no",
+        gradient_checkpointing=False,  # Setup.trainer() turns it on
+        eval_strategy="epoch" if recipe.is_validated else "no",
         save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=validate,
-        metric_for_best_model="map" if validate else None,
-        greater_is_better=True if validate else None,
-        logging_steps=every_log,
+        load_best_model_at_end=recipe.is_validated,
+        metric_for_best_model="map" if recipe.is_validated else None,
+        greater_is_better=True if recipe.is_validated else None,
+        logging_steps=run.logging_steps or max(min(setup.steps_an_epoch, setup.steps, 50), 1),
         logging_nan_inf_filter=False,  # compute_loss stops at such a loss
         remove_unused_columns=False,
-        ddp_find_unused_parameters=leaves_parameters_out(setup.classifier.model),
-        ddp_broadcast_buffers=has_own_batch_norms(setup.classifier.model),  # shared ones are the same everywhere
-        ddp_timeout=recipe.ddp_timeout,
+        ddp_find_unused_parameters=_given(run.ddp_find_unused_parameters, leaves_parameters_out(model)),
+        ddp_broadcast_buffers=_given(run.ddp_broadcast_buffers, has_own_batch_norms(model)),  # shared ones are the same
         use_cpu=setup.state.device.type == "cpu",
-        seed=recipe.seed,
         report_to=list(recipe.trackers) or "none",
-        run_name=Path(recipe.out).name,
+        run_name=run.run_name or recipe.out.name,
+        push_to_hub=False,  # the finished run is pushed, not its checkpoints
         trackio_space_id=None,  # nothing goes to the Hub but what push_to_hub says
         disable_tqdm=True,
     )
-    _ = arguments.device  # sets up what follows
-    arguments._n_gpu = min(
-        arguments.n_gpu, 1
-    )  # of several GPUs one: DataParallel would divide batches that are made whole
-    return arguments
+    _ = found.device  # sets up what follows
+    # of several GPUs one: DataParallel would divide batches that are made whole
+    found._n_gpu = min(found.n_gpu, 1)
+    return found
+
+
+def _given(value: bool | None, otherwise: bool) -> bool:
+    return otherwise if value is None else value
 
 
 def _schedule_options(recipe: Recipe) -> dict[str, Any] | None:
     """What the schedule takes; one that follows the validation is told that a greater mAP is better."""
-    follows = {"mode": "max"} if recipe.scheduler in ON_METRICS else {}
-    return {**follows, **recipe.lr_scheduler_kwargs} or None
+    follows: dict[str, Any] = {"mode": "max"} if recipe.training.lr_scheduler_type in ON_METRICS else {}
+    return {**follows, **recipe.training.lr_scheduler_kwargs} or None
 
 
 def _no_validation() -> Any:
@@ -245,12 +242,12 @@ def summary(setup: Setup) -> dict[str, Any]:
     """What a run is, before it has begun."""
     model, info = setup.classifier.model, setup.info
     return {
-        "model": setup.recipe.model,
+        "model": setup.recipe.model.model,
         "start": start_of(setup.classifier),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "trainable_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
-        "objective": setup.recipe.objective,
-        "seed": setup.recipe.seed,
+        "objective": setup.recipe.objective.objective,
+        "seed": setup.recipe.training.seed,
         "dataset": {"title": info.title, "name": info.name, "split": info.split, "classes": len(info.label_space)},
         "recordings": len(info.labels),
         "hours": info.hours,

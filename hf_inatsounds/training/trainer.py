@@ -21,11 +21,11 @@ from hf_inatsounds.frontends.resampling import Resample
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.runtime.devices import frontend_device
 from hf_inatsounds.runtime.launched import Launched
-from hf_inatsounds.training.arguments import Recipe
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
 from hf_inatsounds.training.checkpoints import last_checkpoint
 from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.resuming import ResumableTrainer
 from hf_inatsounds.training.schedule import Schedule
 from hf_inatsounds.training.stream import CropCollator
@@ -67,15 +67,15 @@ class CropTrainer(ResumableTrainer):
         validate: Callable[[], dict[str, float]],
         processes: Launched,
     ) -> None:
-        sgd = (torch.optim.SGD, {"lr": recipe.learning_rate, "momentum": recipe.momentum})
-        sgd[1]["nesterov"] = recipe.momentum > 0  # which torch asks for
+        sgd = (torch.optim.SGD, {"lr": recipe.training.learning_rate, "momentum": recipe.training.momentum})
+        sgd[1]["nesterov"] = recipe.training.momentum > 0  # which torch asks for
         super().__init__(
             model=classifier.model,
             args=arguments,
             train_dataset=batches.rows,  # get_train_dataloader() below is what reads it
             eval_dataset=[],  # the Trainer insists on one; evaluate() below does not look at it
             data_collator=collator,
-            optimizer_cls_and_kwargs=sgd if recipe.optimizer == "sgd" else None,
+            optimizer_cls_and_kwargs=sgd if recipe.training.optim == "sgd" else None,
         )
         self.model_accepts_loss_kwargs = True  # in older versions what loss_is_scaled_for_ga says
         self.recipe = recipe
@@ -87,9 +87,11 @@ class CropTrainer(ResumableTrainer):
         self.processes = processes
         # of a model that FSDP is to divide a whole copy is scored and saved: processes score unequal numbers of windows
         self.whole = replace(classifier, model=deepcopy(classifier.model)) if self.is_fsdp_enabled else classifier
-        if self.is_fsdp_enabled and recipe.ema_decay:
-            raise RecipeError("no moving average of divided weights", where="ema_decay", found=recipe.ema_decay)
-        self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        if self.is_fsdp_enabled and recipe.training.ema_decay:
+            raise RecipeError(
+                "no moving average of divided weights", where="ema_decay", found=recipe.training.ema_decay
+            )
+        self.average = WeightAverage(self.model, recipe.training.ema_decay) if recipe.training.ema_decay else None
         self.defects = DefectLog()
         self._unusable = 0
         self.waited_s = 0.0
@@ -100,8 +102,15 @@ class CropTrainer(ResumableTrainer):
 
     def get_train_dataloader(self) -> Any:
         """The process's own batches; not accelerate's, whose processes repeat recordings to fill the last one."""
-        pin_memory = self.args.device.type in ("cuda", "xpu")
-        return crop_loader(self.batches, self.collator, workers=self.recipe.workers, pin_memory=pin_memory)
+        args = self.args
+        return crop_loader(
+            self.batches,
+            self.collator,
+            workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and args.device.type in ("cuda", "xpu"),
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None),
+        )
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The next optimiser step's batches, and how many recordings count in those of all processes."""
@@ -178,10 +187,10 @@ class CropTrainer(ResumableTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The recipe's schedule: ours where it begins or ends above zero, transformers' otherwise."""
-        shares = (self.recipe.warmup_start_share, self.recipe.min_learning_rate_share)
+        shares = (self.recipe.training.warmup_start_share, self.recipe.training.min_learning_rate_share)
         if self.lr_scheduler is None and any(shares):
             warmup = self.args.get_warmup_steps(num_training_steps)
-            schedule = Schedule(self.recipe.scheduler, warmup, num_training_steps, *shares)
+            schedule = Schedule(self.recipe.training.lr_scheduler_type, warmup, num_training_steps, *shares)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
@@ -210,7 +219,7 @@ class CropTrainer(ResumableTrainer):
         self._check_usable(seen, unusable, seen if seen == unusable else min(ENOUGH, self.batches.n_recordings // 2))
 
     def _check_usable(self, seen: int, unusable: int, enough: int) -> None:
-        if seen >= enough and unusable > self.recipe.max_unusable_share * seen:
+        if seen >= enough and unusable > self.recipe.data.max_unusable_share * seen:
             first = next(
                 (one.file_name for one in self.defects.seen.values() if not one.usable), "another process's part"
             )
@@ -218,7 +227,7 @@ class CropTrainer(ResumableTrainer):
                 "too many recordings cannot be decoded",
                 where=first,
                 found=f"{unusable} of the first {seen}",
-                expected=f"at most {self.recipe.max_unusable_share:.0%} (max_unusable_share)",
+                expected=f"at most {self.recipe.data.max_unusable_share:.0%} (max_unusable_share)",
                 fix="Check the archive's md5, or raise max_unusable_share.",
             )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import typing
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hf_inatsounds.errors import RecipeError
 
 _IN_WORDS = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys and values",
-    list: "a list",
+    list: "a list", type(None): "nothing",
 }  # fmt: skip
 
 
@@ -97,32 +96,36 @@ def read_mapping(path: str | Path) -> dict[Any, Any]:
     return values
 
 
-def typed(key: str, value: Any, hint: Any) -> Any:
+def typed(key: str, value: Any, kinds: tuple[type, ...]) -> Any:
     """A value of a recipe as its key's type: whole numbers pass for real ones, texts from flags are read as YAML.
 
     Args:
         key: for errors.
         value: as YAML or a flag gives it.
-        hint: the key's type.
+        kinds: the key's types.
 
     Raises:
         BadValue: if it has another type.
 
-    >>> typed("learning_rate", "1e-3", float)
-    0.001
+    >>> typed("learning_rate", "1e-3", (float,)), typed("fsdp", "full_shard", (str, type(None)))
+    (0.001, 'full_shard')
     """
-    kind = typing.get_origin(hint) or hint
-    if isinstance(value, str) and kind is not str:
+    if isinstance(value, str) and kinds != (str,):
         try:
-            value = from_yaml(value)
+            read = from_yaml(value)
         except ValueError:
-            pass  # left a text, which the check below refuses
+            read = value  # left a text, which the check below may refuse
+        value = read if str not in kinds or isinstance(read, kinds) else value
+    if isinstance(value, list) and str in kinds and list not in kinds and all(isinstance(one, str) for one in value):
+        value = ",".join(value)  # as transformers takes several trackers
     if key == "freeze" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # a number of layers
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1023 else value
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise BadValue("wrong type", key, found=repr(value), expected=_IN_WORDS[kind])
+    is_bool = isinstance(value, bool)
+    if not isinstance(value, kinds) or (is_bool and bool not in kinds):
+        names = [_IN_WORDS[kind] for kind in kinds]
+        raise BadValue("wrong type", key, found=repr(value), expected=" or ".join(names))
     return value
 
 

@@ -16,7 +16,7 @@ from hf_inatsounds.evaluation import SplitInfo, metrics_of
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.scoring import FileScores, score_recordings
-from hf_inatsounds.training.arguments import Recipe
+from hf_inatsounds.training.recipe import Recipe
 
 KEPT = ("map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average")
 
@@ -57,7 +57,7 @@ class Validator:
     @property
     def is_full(self) -> bool:
         """Whether validation during the run is the paper's whole protocol."""
-        return self.recipe.validation == "full" and len(self._chosen(full=False)) == len(self.info.labels)
+        return self.recipe.data.validation == "full" and len(self._chosen(full=False)) == len(self.info.labels)
 
     def __call__(self, *, full: bool = False) -> dict[str, float]:
         """Metrics on the recipe's setting, or on the full one.
@@ -66,12 +66,12 @@ class Validator:
             ScoresError: if the split gives no recording.
         """
         window = self.classifier.window
-        if self.recipe.validation == "cheap" and not full:
+        if self.recipe.data.validation == "cheap" and not full:
             window = CentralWindow(window.size_s, window.stride_s)
         mine = list(islice(self._chosen(full=full), self.state.process_index, None, self.state.num_processes))
         scores = None
         if mine:
-            rows, batch_size = self._rows(mine), self.recipe.eval_batch_size
+            rows, batch_size = self._rows(mine), self.recipe.training.per_device_eval_batch_size
             scores, _ = score_recordings(
                 self.classifier, rows, window, present=self.info.present, batch_size=batch_size
             )
@@ -85,19 +85,19 @@ class Validator:
     def _chosen(self, *, full: bool) -> list[int]:
         """Numbers of the recordings that take part, ascending: the same in all processes and validations."""
         n = len(self.info.labels)
-        asked = self.recipe.validation_recordings
+        asked = self.recipe.data.validation_recordings
         if full or not asked or asked >= n:
             return list(range(n))
-        return sorted(np.random.default_rng([self.recipe.seed, n]).choice(n, asked, replace=False).tolist())
+        return sorted(np.random.default_rng([self.recipe.training.seed, n]).choice(n, asked, replace=False).tolist())
 
     def prepare(self) -> None:
         """Prepare the split's rows, where they are not read as a stream."""
-        if not self.recipe.streaming and self._prepared is None:
+        if not self.recipe.data.streaming and self._prepared is None:
             self._prepared = prepared_rows(self.info)
 
     def _rows(self, numbers: list[int]) -> Iterator[dict[str, Any]]:
         self.prepare()
-        if not self.recipe.streaming:
+        if not self.recipe.data.streaming:
             yield from (self._prepared[i] for i in numbers if i < len(self._prepared))
             return
         wanted = set(numbers)

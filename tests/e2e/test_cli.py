@@ -47,7 +47,7 @@ def recipe_file(folder, **changes):
 def trained(request, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     recipe = recipe_file(folder, objective=request.param)
-    done = run("train", recipe, "--source", tiny, "--out", folder / "run", "--epochs", "6", "--json")
+    done = run("train", recipe, "--source", tiny, "--output_dir", folder / "run", "--num_train_epochs", "6", "--json")
     return folder / "run", json.loads(done.stdout)
 
 
@@ -117,7 +117,7 @@ def spoil_annotation(key, value):
 
 def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
     recipe = recipe_file(tmp_path)
-    (tmp_path / "typo.yaml").write_text("epcohs: 3\n")
+    (tmp_path / "typo.yaml").write_text("num_train_epcohs: 3\n")
     places = {name: tmp_path / name for name in ("missing", "text", "unknown", "range")}
     for name, folder in places.items():
         folder.mkdir()
@@ -127,14 +127,14 @@ def test_mistakes_are_one_line_and_an_exit_code(tiny, tmp_path):
         write_source(folder, change=change)
     (places["missing"] / "train.json.tar.gz").unlink()
     pack(places["text"] / "train.json.tar.gz", {"train.json": b"<html>"})
-    train = ("train", recipe, "--out", tmp_path / "run", "--source")
+    train = ("train", recipe, "--output_dir", tmp_path / "run", "--source")
     cases = [
         ((*train, places["missing"]), ["missing annotation archive", "train.json.tar.gz", "no such file"]),
         ((*train, places["text"]), ["not JSON", "train.json.tar.gz", "expected the annotation JSON"]),
         ((*train, places["unknown"]), ["unknown recording", "train.json.tar.gz", "annotations[0]", "audio_id 12345"]),
         ((*train, places["range"]), ["category id out of range", "category_id 77", "0 … 2"]),
         ((*train, tiny, "--name", "reptilia"), ["unknown dataset name", "'reptilia'", "aves"]),
-        (("train", tmp_path / "typo.yaml"), ["typo.yaml", "'epcohs'", "'epochs'?"]),
+        (("train", tmp_path / "typo.yaml"), ["typo.yaml", "'num_train_epcohs'", "'num_train_epochs'?"]),
         (("train", tmp_path / "no.yaml"), ["no.yaml", "No such file"]),
         (("evaluate", tmp_path / "nothing", "--source", tiny), ["no such checkpoint", "nothing"]),
         (("card", tmp_path), ["no results", "hf-inatsounds evaluate"]),
@@ -160,12 +160,12 @@ WRONG = [
 def test_flags_that_no_recipe_can_have_are_wrong_arguments(tiny, tmp_path):
     recipe = recipe_file(tmp_path)
     for words, part in (
-        (["--epcohs", "3"], "unknown flag: found '--epcohs'; expected 'epochs'?"),
-        (["--epochs", "0"], "bad value: --epochs: found 0"),
-        (["--epochs"], "no value: --epochs"),
+        (["--num_train_epcohs", "3"], "unknown flag: found '--num_train_epcohs'; expected 'num_train_epochs'?"),
+        (["--num_train_epochs", "0"], "bad value: --num_train_epochs: found 0"),
+        (["--num_train_epochs"], "no value: --num_train_epochs"),
         (["--train_split", "dev"], "bad value: --train_split: found 'dev'; expected train, validation or test"),
     ):
-        done = run("train", recipe, "--source", tiny, "--out", tmp_path / "run", *words, code=2)
+        done = run("train", recipe, "--source", tiny, "--output_dir", tmp_path / "run", *words, code=2)
         assert part in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -220,11 +220,11 @@ def test_annotations_counts_and_verify_judges(tiny, tmp_path):
 
 
 def test_two_processes_train_the_same_recipe(tiny, tmp_path):
-    recipe = recipe_file(tmp_path, objective="multiclass", epochs=4, batch_size=2)
+    recipe = recipe_file(tmp_path, objective="multiclass", num_train_epochs=4, per_device_train_batch_size=2)
     launch = [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file",
         str(ROOT / "train" / "accelerate" / "two-cpu-processes.yaml"), str(ROOT / "train" / "finetune.py"),
-        str(recipe), "--source", str(tiny), "--out", str(tmp_path / "run"), "--json",
+        str(recipe), "--source", str(tiny), "--output_dir", str(tmp_path / "run"), "--json",
     ]  # fmt: skip
     done = subprocess.run(launch, capture_output=True, text=True, cwd=ROOT, timeout=500, check=False)
     assert done.returncode == 0, done.stderr

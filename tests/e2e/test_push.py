@@ -67,7 +67,9 @@ def runs(tiny, tmp_path_factory):
     """Two finished runs, neither of them evaluated: a model of sounds, and one of images."""
     folder = tmp_path_factory.mktemp("runs")
     for name, changes in (("ast", {}), ("resnet", IMAGES)):
-        train(small_recipe(tiny, folder / name, epochs=1, validation_split="validation", **changes), quiet=True)
+        train(
+            small_recipe(tiny, folder / name, num_train_epochs=1, validation_split="validation", **changes), quiet=True
+        )
     return folder
 
 
@@ -133,7 +135,7 @@ def test_who_may_not_push_is_told_before_training(hub, tmp_path, tiny):
     path.write_text(recipe_yaml(small_recipe(tiny, tmp_path / "run", validation_split="validation")))
 
     def asked(repo, *more):
-        return ["train", path, "--push-to-hub", repo, *more]
+        return ["train", path, "--push-to-hub", "--hub_model_id", repo, *more]
 
     hub.refuse = lambda method, path: 403 if path.endswith("me/foreign/auth-check/write") else None
     cases = {
@@ -141,7 +143,9 @@ def test_who_may_not_push_is_told_before_training(hub, tmp_path, tiny):
         "the Hub refused: me/model: found Invalid user token": (asked("me/model"), "hf_of_nobody"),
         "the Hub refused: others/model: found .*403.*hf auth login": asked("others/model"),
         "the token may not write there: me/foreign. Log in": asked("me/foreign"),
-        "the repository is private: me/foreign: expected a public one": asked("me/foreign", "--hub_public", "true"),
+        "the repository is private: me/foreign: expected a public one": asked(
+            "me/foreign", "--hub_private_repo", "false"
+        ),
     }
     cases |= {
         "the Hub refused: me/dry: found Invalid user token": (asked("me/dry", "--dry-run"), "hf_of_nobody"),

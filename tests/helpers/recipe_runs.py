@@ -29,12 +29,13 @@ from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.publishing.model_hub import push_model
 from hf_inatsounds.training import records
-from hf_inatsounds.training.arguments import Recipe, read_recipe
+from hf_inatsounds.training.arguments import read_recipe
+from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.trainer import CropTrainer
 
 # What a machine has, and how long it takes: all else is the recipe's own.
-HERE = {"workers": 0, "max_steps": 4, "save_every_steps": 2}
+HERE = {"dataloader_num_workers": 0, "max_steps": 4, "save_steps": 2}
 GLOBAL_BATCH = 4
 CUT_AT = 2
 
@@ -82,7 +83,7 @@ def recipe_here(path: Path, source: str, out: Path, processes: int) -> Recipe:
     """The recipe on this machine; as many recordings a step as anywhere."""
     crops = read_recipe(path).crops_per_recording
     size = GLOBAL_BATCH * crops // processes
-    return read_recipe(path, {**HERE, "batch_size": size, "source": source, "out": str(out)})
+    return read_recipe(path, {**HERE, "per_device_train_batch_size": size, "source": source, "output_dir": str(out)})
 
 
 def alone(watch: Watch, path: Path, source: str, out: Path) -> dict[str, Any]:
@@ -94,10 +95,11 @@ def alone(watch: Watch, path: Path, source: str, out: Path) -> dict[str, Any]:
     run = train(recipe, resume=True, quiet=True)
     first, second = (load_file(Path(one.out) / "model.safetensors") for one in (whole, recipe))
     found = {
-        "model": recipe.model, "steps": run["steps"], "losses": run["losses"], "objective": recipe.objective,
+        "model": recipe.model.model, "steps": run["steps"], "losses": run["losses"],
+        "objective": recipe.objective.objective,
         "resumed_exactly": first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first),
     }  # fmt: skip
-    if recipe.objective == "contrastive":  # an encoder, which has no scores
+    if recipe.objective.objective == "contrastive":  # an encoder, which has no scores
         return found
     code = command(
         ["evaluate", str(out), "--source", source, "--split", "test", "--resamples", "2", "--no-report", "--quiet"]
@@ -114,7 +116,7 @@ def together(watch: Watch, path: Path, source: str, out: Path) -> dict[str, Any]
     run = train(recipe, resume=True, quiet=True)
     digests: list[Any] = [None] * size
     torch.distributed.all_gather_object(digests, watch.weights())
-    return {"model": recipe.model, "steps": run["steps"], "processes": run["processes"], "weights": digests}
+    return {"model": recipe.model.model, "steps": run["steps"], "processes": run["processes"], "weights": digests}
 
 
 def _logits(out: Path, source: str) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def run_job(job: dict[str, Any]) -> int:
     watch, rank = Watch(), int(os.environ.get("RANK", "0"))
     several = "RANK" in os.environ
     for text in job["recipes"]:
-        path, out = Path(text), Path(job["out"]) / Path(text).stem
+        path, out = Path(text), Path(job["output_dir"]) / Path(text).stem
         out.with_suffix(".begun").touch()
         try:
             found = (together if several else alone)(watch, path, job["source"], out)

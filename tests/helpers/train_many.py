@@ -13,8 +13,8 @@ from hf_inatsounds.training.run import train
 def main(path: str) -> int:
     """Train each recipe of a JSON list."""
     for values in json.loads(Path(path).read_text(encoding="utf-8")):
-        print(values["out"], file=sys.stderr, flush=True)  # above the traceback of the one that fails
-        train(make_recipe(values, where=values["out"]), quiet=True)
+        print(values["output_dir"], file=sys.stderr, flush=True)  # above the traceback of the one that fails
+        train(make_recipe(values, where=values["output_dir"]), quiet=True)
     return 0
 
 

@@ -15,13 +15,16 @@ from hf_inatsounds.training.run import train
 
 TINY = [name for name in PRESETS if name.endswith("-tiny")]
 FAST = {
-    "window_s": 0.6, "stride_s": 0.6, "epochs": 12, "batch_size": 4, "learning_rate": 2e-3, "warmup_share": 0.1,
+    "window_s": 0.6, "stride_s": 0.6, "num_train_epochs": 12, "per_device_train_batch_size": 4,
+    "learning_rate": 2e-3, "warmup_steps": 0.1,
     "evaluate_every_epochs": 4, "validation": "cheap",
 }  # fmt: skip
 
 
 def run_of(source, out, **changes):
-    return train(make_recipe({**FAST, "source": str(source), "out": str(out), **changes}, where="test"), quiet=True)
+    return train(
+        make_recipe({**FAST, "source": str(source), "output_dir": str(out), **changes}, where="test"), quiet=True
+    )
 
 
 def check_native(folder, source):
@@ -46,8 +49,8 @@ def check_native(folder, source):
 @pytest.mark.parametrize("model", TINY)
 def test_a_backbone_learns_and_reloads_natively(tiny, tmp_path, model, objective):
     # with dropout and batch norms on four recordings, EfficientNet's loss swings before it settles
-    epochs = 24 if model.startswith("efficientnet") else FAST["epochs"]
-    run = run_of(tiny, tmp_path, model=model, objective=objective, epochs=epochs)
+    epochs = 24 if model.startswith("efficientnet") else FAST["num_train_epochs"]
+    run = run_of(tiny, tmp_path, model=model, objective=objective, num_train_epochs=epochs)
     losses = [entry["loss"] for entry in run["history"]]
     assert losses[-1] < losses[0]
     assert check_native(tmp_path, tiny).objective.name == objective

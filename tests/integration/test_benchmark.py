@@ -268,7 +268,7 @@ def test_a_whisper_is_asked_for_the_window_and_not_for_the_padding_after_it(tmp_
 def test_fine_tuning_goes_through_train_and_starts_from_a_preset_too(tmp_path, model, capsys):
     esc = make.esc10(tmp_path / "esc")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({**FAST, "epochs": 1, "config": AST}))
+    recipe.write_text(json.dumps({**FAST, "num_train_epochs": 1, "config": AST}))
     words = ["benchmark", "ast-tiny", "--suite", "esc10", "--data", str(esc), "--protocol", "fine-tune", "--quiet",
              "--recipe", str(recipe), "--bootstrap", "5"]  # fmt: skip
     assert main([*words, "--out", str(tmp_path / "out"), "--json"]) == 0
@@ -277,7 +277,7 @@ def test_fine_tuning_goes_through_train_and_starts_from_a_preset_too(tmp_path, m
     assert len(task["folds"]) == 5
     assert 0 <= task["metrics"]["accuracy"] <= 1
     assert task["folds"][0]["steps"] == 4  # 16 clips in batches of 4
-    assert task["recipe"]["epochs"] == 1
+    assert task["recipe"]["num_train_epochs"] == 1
     assert not (tmp_path / "out" / "work").exists()
 
 
@@ -288,7 +288,17 @@ def test_fine_tuning_takes_clips_of_any_number_of_labels(tmp_path, model):
         make.levels(beans / "data" / "hainan_gibbons" / f"{part}.wav", stretches)
     suite = load_suite("beans", beans)
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({"epochs": 3, "batch_size": 2, "window_s": 4.0, "stride_s": 4.0, "config": WAV2VEC2}))
+    recipe.write_text(
+        json.dumps(
+            {
+                "num_train_epochs": 3,
+                "per_device_train_batch_size": 2,
+                "window_s": 4.0,
+                "stride_s": 4.0,
+                "config": WAV2VEC2,
+            }
+        )
+    )
     told = options(tmp_path, protocol="fine-tune", recipe=str(recipe))
     task = benchmark("wav2vec2-tiny", suite, tmp_path / "out", told, quiet=True)["tasks"]["gibbons"]
     assert task["folds"][0]["steps"] == 6  # three windows in batches of two, three times

@@ -31,7 +31,7 @@ from tests.unit.test_checkpoint_reading import with_code
 SPECIES = ["Rana una", "Turdus duo", "Turdus tres"]
 WINDOW = WindowSpec(0.5, 0.5)
 RUN = {
-    "window_s": 0.5, "stride_s": 0.5, "epochs": 1, "batch_size": 8, "validation": "cheap",
+    "window_s": 0.5, "stride_s": 0.5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "validation": "cheap",
     "config": {"mask_time_prob": 0.0},
 }  # fmt: skip
 
@@ -118,7 +118,7 @@ def test_it_is_trained_on_with_its_head_where_the_classes_are_the_datasets(tiny,
     theirs = tmp_path / "theirs"
     as_the_example_leaves_it(theirs, ["turdus_tres", "Rana_una", "Turdus duo"])
     keys = {**RUN, "source": str(tiny), "model": str(theirs)}
-    run = train(make_recipe({**keys, "out": str(tmp_path / "run"), "learning_rate": 1e-9}, where="test"))
+    run = train(make_recipe({**keys, "output_dir": str(tmp_path / "run"), "learning_rate": 1e-9}, where="test"))
     assert run["start"]["head"] == "reordered"
     assert "put in the dataset's order" in capsys.readouterr().err
     assert run["start"] == json.loads((tmp_path / "run" / "train.json").read_text())["start"]
@@ -130,7 +130,7 @@ def test_it_is_trained_on_with_its_head_where_the_classes_are_the_datasets(tiny,
 
     pretrained(tmp_path / "base", "hubert")
     keys["model"] = str(tmp_path / "base")
-    run = train(make_recipe({**keys, "out": str(tmp_path / "new")}, where="test"))
+    run = train(make_recipe({**keys, "output_dir": str(tmp_path / "new")}, where="test"))
     assert run["start"]["head"] == "new"
     assert f"{tmp_path / 'base'}: new head; drawn anew: classifier.bias" in capsys.readouterr().err
     assert not (theirs / "ran").exists()

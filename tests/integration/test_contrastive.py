@@ -16,7 +16,7 @@ from hf_inatsounds.training.setup import set_up
 from tests.helpers.training import equal, small_recipe, weights
 
 PRETRAINING = {
-    "objective": "contrastive", "crops_per_recording": 2, "epochs": 6, "validation_split": "validation",
+    "objective": "contrastive", "crops_per_recording": 2, "num_train_epochs": 6, "validation_split": "validation",
     "projection_size": 16,
 }  # fmt: skip
 FAMILIES = {
@@ -55,7 +55,7 @@ def test_what_is_saved_is_a_native_encoder_and_no_classifier(encoder):
 
 def test_fine_tuning_starts_with_the_encoders_weights(encoder, tiny, tmp_path):
     folder, _ = encoder
-    recipe = small_recipe(tiny, tmp_path, model=str(folder), config={}, epochs=1, freeze="encoder")
+    recipe = small_recipe(tiny, tmp_path, model=str(folder), config={}, num_train_epochs=1, freeze="encoder")
     started = set_up(recipe).classifier.model
     pretrained = AutoModel.from_pretrained(folder).state_dict()
     for name, tensor in started.base_model.state_dict().items():
@@ -140,7 +140,7 @@ def test_neighbours_are_what_sklearn_finds():
         ({"crops_per_recording": 1}, "at least 2 with objective: contrastive"),
         ({"mixup": 0.5}, r"mixup: found 0\.5; expected 0\.0 with objective: contrastive"),
         ({"hierarchy": {"genus": 1.0}}, "hierarchy"),
-        ({"push_to_hub": "me/model"}, "push_to_hub"),
+        ({"push_to_hub": True, "hub_model_id": "me/model"}, "push_to_hub"),
         ({"objective": "multiclass"}, "projection_size: found 16; expected 128 with objective: multiclass"),
     ],
 )

@@ -318,7 +318,7 @@ def test_an_index_of_a_replaced_archive_is_refused_and_a_begun_one_begins_anew(w
 @pytest.mark.parametrize("fact", [*FACTS, "code"])
 def test_a_resumed_run_refuses_other_labels_and_marks_the_rest(world, fact, capsys):
     out = world.folder / "run"
-    recipe = make_recipe({"model": "ast-tiny", "source": world.place, "out": str(out)}, where="here")
+    recipe = make_recipe({"model": "ast-tiny", "source": world.place, "output_dir": str(out)}, where="here")
 
     def go_on():
         splits = [split_info(world.place, "all", split) for split in ("train", "validation")]
@@ -358,7 +358,13 @@ for name in ["", *sys.argv[1:]]:
     fingerprints._source_digest.cache_clear()
     print(fingerprints.code_fingerprint(*MADE_BY))
 """
-    edited = ["hearing.py", "metrics/pooling.py", "frontends/filterbank.py", "annotations.py", "scoring/scores.py"]
+    edited = [
+        "audio/hearing.py",
+        "metrics/pooling.py",
+        "frontends/filterbank.py",
+        "data/annotations.py",
+        "scoring/scores.py",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", code, *edited], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True,
         text=True, check=True,

@@ -198,13 +198,22 @@ def test_evaluation_tells_the_same_and_scores_the_same_windows(source, model, pr
 def test_training_tells_the_same_of_what_it_read_whole(source, predicted, tmp_path):
     longest_s = 13.0  # a crop holds each made recording
     recipe = {
-        "model": "ast-tiny", "config": AST, "window_s": longest_s, "stride_s": longest_s, "epochs": 1, "batch_size": 8,
+        "model": "ast-tiny", "config": AST, "window_s": longest_s, "stride_s": longest_s, "num_train_epochs": 1,
+        "per_device_train_batch_size": 8,
         "validation_split": "none", "max_unusable_share": 1.0,
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     for form in ("archives", "tree"):
         out = tmp_path / form
-        words = ["train", str(tmp_path / "recipe.yaml"), "--source", str(source / form), "--out", str(out), "--quiet"]
+        words = [
+            "train",
+            str(tmp_path / "recipe.yaml"),
+            "--source",
+            str(source / form),
+            "--output_dir",
+            str(out),
+            "--quiet",
+        ]
         assert main(words) == 0
         run = json.loads((out / "train.json").read_text())
         assert all(np.isfinite(loss) for _, loss in run["losses"])

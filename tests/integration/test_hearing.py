@@ -212,7 +212,8 @@ def test_training_on_silence_with_every_waveform_augmentation_has_a_finite_loss(
                            ("AddBackgroundNoise", {"sounds_path": str(tmp_path / "sounds")}))
     ]  # fmt: skip
     recipe = small_recipe(
-        write_source(tmp_path / "source", change=silent), tmp_path / "run", epochs=1, noise=1.0, pitch=1.0, gain_db=6.0,
+        write_source(tmp_path / "source", change=silent), tmp_path / "run", num_train_epochs=1, noise=1.0, pitch=1.0,
+        gain_db=6.0,
         mixup=1.0, waveform_augmentation=parts,
     )  # fmt: skip
     assert all(math.isfinite(loss) for _, loss in train(recipe, quiet=True)["losses"])

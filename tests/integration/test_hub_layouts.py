@@ -24,7 +24,6 @@ import pytest
 import torch
 import transformers
 
-from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import build_classifier
 from hf_inatsounds.objectives import Multiclass
@@ -75,7 +74,7 @@ def test_a_layout_is_whole_and_its_weights_are_where_training_starts(layouts, ti
     published, info = getattr(transformers, layout.architecture).from_pretrained(folder, output_loading_info=True)
     assert not any(info.values())
     recipe = next(read_recipe(path) for name, path in RECIPES.items() if MODELS[name] == repo_id)
-    space, window = split_info(str(tiny), "all", "train").label_space, WindowSpec(recipe.window_s, recipe.stride_s)
+    space, window = split_info(str(tiny), "all", "train").label_space, recipe.window
     classifier = build_classifier(str(folder), space, Multiclass(), window=window)
     assert classifier.model.config.num_labels == len(space)
     expected, found = body(published), body(classifier.model)
@@ -131,7 +130,7 @@ def job(folder: Path, names: list[str], source: Path) -> str:
     path, out = folder / "job.json", folder / "out"
     out.mkdir(exist_ok=True, parents=True)
     recipes = [str(RECIPES[name]) for name in names]
-    path.write_text(json.dumps({"recipes": recipes, "source": str(source), "out": str(out)}))
+    path.write_text(json.dumps({"recipes": recipes, "source": str(source), "output_dir": str(out)}))
     return str(path)
 
 

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("identical")
     (folder / "source").mkdir()
     source = write_source(folder / "source", change=repeat)
-    train(small_recipe(source, folder / "run", epochs=1, max_unusable_share=1.0), quiet=True)
+    train(small_recipe(source, folder / "run", num_train_epochs=1, max_unusable_share=1.0), quiet=True)
     return folder
 
 

@@ -69,7 +69,7 @@ def test_the_window_of_training_is_taken(work, tiny, tmp_path, model):
     ],
 )
 def test_a_dry_run_refuses_what_the_run_refuses(tiny, tmp_path, model, chosen, message):
-    recipe = small_recipe(tiny, tmp_path / "run", model=model, config={}, feature_extractor=chosen, epochs=1)
+    recipe = small_recipe(tiny, tmp_path / "run", model=model, config={}, feature_extractor=chosen, num_train_epochs=1)
     said = []
     for function in (dry_run, lambda recipe: train(recipe, quiet=True)):
         with pytest.raises(InatSoundsError) as caught:

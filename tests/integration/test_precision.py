@@ -33,7 +33,7 @@ def test_another_precision_of_accelerates_is_refused_before_anything_is_read(tmp
 
 def test_a_bfloat16_run_reports_what_evaluate_measures_in_bfloat16(tiny, tmp_path):
     out = tmp_path / "run"
-    run = train(small_recipe(tiny, out, epochs=2, bf16=True, validation_split="validation"), quiet=True)
+    run = train(small_recipe(tiny, out, num_train_epochs=2, bf16=True, validation_split="validation"), quiet=True)
     assert run["validation"]["dtype"] == "bfloat16"
     info = split_info(str(tiny), "all", "validation")
     found, logits = {}, {}

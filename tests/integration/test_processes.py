@@ -31,7 +31,7 @@ original = INatSounds._generate_tables
 def slow(self, *arguments, **options):
     with open(folder / "prepared", "a") as file:
         file.write(f"{rank}\\n")
-    time.sleep(3 * recipe.ddp_timeout)
+    time.sleep(3 * recipe.training.ddp_timeout)
     yield from original(self, *arguments, **options)
 INatSounds._generate_tables = slow
 (folder / f"ready-{rank}").touch()
@@ -62,7 +62,9 @@ os._exit(0)
 def test_a_preparation_of_three_time_outs_a_late_process_and_a_killed_one(tiny, tmp_path):
     """In one start of two processes, since each start takes seconds."""
     (tmp_path / "waiting.py").write_text(WAITING)
-    recipe = small_recipe(tiny, tmp_path / "run", batch_size=4, epochs=1, ddp_timeout=TIMEOUT_S)
+    recipe = small_recipe(
+        tiny, tmp_path / "run", per_device_train_batch_size=4, num_train_epochs=1, ddp_timeout=TIMEOUT_S
+    )
     (tmp_path / "recipe.yaml").write_text(recipe_yaml(recipe))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -91,7 +93,9 @@ def test_a_preparation_of_three_time_outs_a_late_process_and_a_killed_one(tiny, 
 
 def test_a_killed_process_ends_all_within_a_minute_with_one_line_that_names_it(tiny, tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipe_yaml(small_recipe(tiny, tmp_path / "run", batch_size=2, epochs=100_000)))
+    path.write_text(
+        recipe_yaml(small_recipe(tiny, tmp_path / "run", per_device_train_batch_size=2, num_train_epochs=100_000))
+    )
     command = [sys.executable, "-m", "hf_inatsounds.cli.main", "train", path, "--quiet", "--processes", "2"]
     launcher = subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

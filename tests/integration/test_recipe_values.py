@@ -10,11 +10,12 @@ from transformers.trainer_utils import SchedulerType
 from hf_inatsounds.cli.train import split_flags
 from hf_inatsounds.errors import InatSoundsError, RecipeError
 from hf_inatsounds.objectives import LOSSES, SAMPLINGS
-from hf_inatsounds.training.arguments import KEYS, TYPES, make_recipe
-from hf_inatsounds.training.checks import CHOICES, RANGES
+from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.failures import refusals_named
+from hf_inatsounds.training.recipe import KEYS
 from hf_inatsounds.training.run import train
+from hf_inatsounds.training.run_arguments import HONOURED
 from hf_inatsounds.training.setup import set_up
 from tests.helpers.training import SETTINGS, SMALL
 
@@ -41,11 +42,14 @@ MORE = {
     "lr_scheduler_kwargs": [{"x": 1}, {"num_cycles": "x"}, {"num_cycles": 2}, {"num_cycles": math.nan}],
     "freeze": ["none", "encoder", "1", "2", "99999999", "²"],
     "report_to": ["tensorboard", "tensorboard,", "clearml"],
-    "push_to_hub": ["me/model", "model", "me/my model", "a/b/c"],
+    "hub_model_id": ["me/model", "model", "me/my model", "a/b/c"],
+    "optim": ["sgd", "adamw_torch", "adafactor", "rmsprop", "adagrad", "galore_adamw"],
+    "save_steps": [1.5, 2], "logging_steps": [1.5, 2], "warmup_steps": [1.5, 2],
+    "gradient_checkpointing_kwargs": [{"use_reentrant": True}],
     "model": ["resnet-tiny", "no/such", "./nowhere"],
 }  # fmt: skip
 BESIDE = {
-    "momentum": {"optimizer": "sgd"},
+    "momentum": {"optim": "sgd"},
     "focal_gamma": {"loss": "focal"},
     "asymmetry": {"objective": "multilabel", "loss": "asymmetric"},
     "negative_weight": {"objective": "multilabel"},
@@ -57,9 +61,10 @@ BESIDE = {
     "frequency_mask_bins": {"frequency_masks": 2},
     "time_masks": {"time_mask_frames": 4},
     "time_mask_frames": {"time_masks": 2},
-    "patience": {"validation_split": "validation"},
+    "early_stopping_patience": {"validation_split": "validation"},
     "validation_recordings": {"validation_split": "validation"},
-    "push_to_hub": {"validation_split": "validation"},
+    "push_to_hub": {"validation_split": "validation", "hub_model_id": "me/model"},
+    "gradient_checkpointing_kwargs": {"gradient_checkpointing": True},
 }
 """What makes a key count."""
 
@@ -133,16 +138,18 @@ def different(values):
 
 
 def values_of(key):
-    chosen = CHOICES.get(key, ())
-    edges = [RANGES[key].low, RANGES[key].high] if key in RANGES and TYPES[key] is float else []
-    edges = [] if key in ("window_s", "stride_s", "learning_rate") else edges  # 600 s of windows are some work
+    chosen, numbers = KEYS[key].choices, KEYS[key].range
+    edges = [numbers.low, numbers.high] if numbers and float in KEYS[key].kinds else []
+    edges = (
+        [] if key in ("window_s", "stride_s", "learning_rate", "num_train_epochs") else edges
+    )  # 600 s of windows are some work
     return different([*ANYTHING, *chosen, *edges, *MORE.get(key, [])])
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key != "scheduler"])
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "lr_scheduler_type"])
 def test_any_value_of_a_key_is_refused_in_a_line_or_works(tiny, tmp_path, monkeypatch, key):
     monkeypatch.chdir(tmp_path)
-    beside = {"source": str(tiny), "out": str(tmp_path / "run"), "max_steps": 2, **BESIDE.get(key, {})}
+    beside = {"source": str(tiny), "output_dir": str(tmp_path / "run"), "max_steps": 2, **BESIDE.get(key, {})}
     for value in values_of(key):
         try:
             judge(**{**beside, key: value})
@@ -154,7 +161,8 @@ def test_any_value_of_a_key_is_refused_in_a_line_or_works(tiny, tmp_path, monkey
 def test_every_schedule_of_transformers_works_or_says_what_it_needs(tiny, tmp_path, kind):
     for options in [*SCHEDULES.get(kind, [{}]), {"nothing": 1}]:
         said = judge(
-            source=str(tiny), out=str(tmp_path / "run"), max_steps=4, scheduler=kind, lr_scheduler_kwargs=options,
+            source=str(tiny), output_dir=str(tmp_path / "run"), max_steps=4, lr_scheduler_type=kind,
+            lr_scheduler_kwargs=options,
             validation_split="validation",
         )  # fmt: skip
         assert said == "accepted" or options or kind in NEED_OPTIONS
@@ -162,23 +170,29 @@ def test_every_schedule_of_transformers_works_or_says_what_it_needs(tiny, tmp_pa
 
 
 def test_every_number_has_a_range_and_the_choices_are_the_librarys():
-    numbers = {key for key, kind in TYPES.items() if kind in (int, float)}
-    assert numbers == set(RANGES)
-    assert set(CHOICES["scheduler"]) == {kind.value for kind in SchedulerType}
-    assert (CHOICES["sampling"], CHOICES["loss"]) == (SAMPLINGS, LOSSES)
+    own = {name: key for name, key in KEYS.items() if name not in HONOURED}
+    assert [name for name, key in own.items() if set(key.kinds) & {int, float} and not key.range] == []
+    assert set(KEYS["lr_scheduler_type"].choices) == {kind.value for kind in SchedulerType}
+    assert (KEYS["sampling"].choices, KEYS["loss"].choices) == (SAMPLINGS, LOSSES)
 
 
 UNUSUAL = [
-    {"scheduler": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"patience": 0}, "validation_split": "validation"},
-    {"scheduler": "greedy", "validation_split": "validation"},
-    {"scheduler": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 1}},
-    {"optimizer": "sgd", "momentum": 0, "seed": 2**32 - 1},
+    {
+        "lr_scheduler_type": "reduce_lr_on_plateau",
+        "lr_scheduler_kwargs": {"patience": 0},
+        "validation_split": "validation",
+    },
+    {"lr_scheduler_type": "greedy", "validation_split": "validation"},
+    {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 1}},
+    {"optim": "sgd", "momentum": 0, "seed": 2**32 - 1},
 ]
 
 
 @pytest.mark.parametrize("changes", UNUSUAL, ids=lambda one: next(iter(one.values())))
 def test_what_tracebacks_ended_once_is_trained_to_the_end(tiny, tmp_path, changes):
-    recipe = make_recipe({**SETTINGS, "source": str(tiny), "out": str(tmp_path), "epochs": 2, **changes}, where="test")
+    recipe = make_recipe(
+        {**SETTINGS, "source": str(tiny), "output_dir": str(tmp_path), "num_train_epochs": 2, **changes}, where="test"
+    )
     assert train(recipe, quiet=True)["steps"] == 4
 
 
@@ -193,11 +207,11 @@ MISFITS = [
 
 
 def test_flags_that_do_not_fit_the_model_are_refused_over_presets_and_checkpoints(tiny, tmp_path):
-    base = {**SETTINGS, "source": str(tiny), "out": str(tmp_path / "run"), "max_steps": 2}
+    base = {**SETTINGS, "source": str(tiny), "output_dir": str(tmp_path / "run"), "max_steps": 2}
     set_up(make_recipe(base, where="test")).classifier.save(tmp_path / "checkpoint")
     for model, config in (("ast-tiny", SMALL), (str(tmp_path / "checkpoint"), {}), ("resnet-tiny", {})):
         for flag, value, message in MISFITS:
             values = {**base, "model": model, "config": config}
             recipe = make_recipe(values, where="test", flags=split_flags([flag, value])[1])
-            assert recipe.config.items() >= config.items()  # merged, not replaced
+            assert recipe.model.config.items() >= config.items()  # merged, not replaced
             assert re.search(message, outcome(lambda recipe=recipe: a_step(recipe))), (model, flag)

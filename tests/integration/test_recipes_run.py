@@ -20,7 +20,7 @@ PRESET = {
     "efficientnet-b0": "efficientnet-tiny", "mobilenet-v2": "mobilenet-tiny", "convnext": "convnext-tiny",
     "unispeech-sat": "unispeech-sat-tiny", "sew": "sew-tiny", "wav2vec2-conformer": "wav2vec2-conformer-tiny",
 }  # fmt: skip
-HERE = {"workers": "0", "max_steps": "1"}  # what a machine has, and how long it takes
+HERE = {"dataloader_num_workers": "0", "max_steps": "1"}  # what a machine has, and how long it takes
 
 
 def test_every_pre_trained_recipe_is_run():
@@ -39,7 +39,7 @@ def pretrained(tiny, tmp_path_factory):
 @pytest.mark.parametrize("name", PRESET)
 def test_a_recipe_trains_validates_and_saves(tiny, pretrained, tmp_path, name):
     path = RECIPES / f"{name}.yaml"
-    flags = {**HERE, "model": str(pretrained / PRESET[name]), "source": str(tiny), "out": str(tmp_path / "run")}
+    flags = {**HERE, "model": str(pretrained / PRESET[name]), "source": str(tiny), "output_dir": str(tmp_path / "run")}
     asked = read_recipe(path)
     run = train(read_recipe(path, flags), quiet=True)
     assert run["steps"] == 1

@@ -18,7 +18,7 @@ from hf_inatsounds.training.trainer import CropTrainer
 from tests.helpers.archive import category, write_source
 from tests.helpers.training import equal, small_recipe
 
-STEPS = {"epochs": 3, "batch_size": 4, "save_every_steps": 2}
+STEPS = {"num_train_epochs": 3, "per_device_train_batch_size": 4, "save_steps": 2}
 
 
 def cut_off(recipe, passes, *, resume=False):
@@ -76,7 +76,9 @@ def test_a_run_does_not_begin_where_a_killed_one_left_something(tiny, tmp_path, 
         copy = shutil.copytree if (other / name).is_dir() else shutil.copy
         copy(other / name, tmp_path / name)
     before = contents(tmp_path)
-    with pytest.raises(RecipeError, match=r"what another run left: .*: found .*--resume.*--out|--out; --resume auto"):
+    with pytest.raises(
+        RecipeError, match=r"what another run left: .*: found .*--resume.*output_dir|output_dir; --resume auto"
+    ):
         train(small_recipe(tiny, tmp_path, **STEPS), quiet=True)
     assert contents(tmp_path) == before
 
@@ -119,13 +121,13 @@ def test_resume_auto_goes_on_or_begins(tiny, tmp_path, whole, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words", [["--resume", "auto", "R"], ["R", "--resume", "auto"], ["R", "--epochs", "3", "--resume=auto"]]
+    "words", [["--resume", "auto", "R"], ["R", "--resume", "auto"], ["R", "--num_train_epochs", "3", "--resume=auto"]]
 )
 def test_the_command_takes_resume_auto_anywhere(tiny, tmp_path, monkeypatch, words):
     found = []
 
     def remembered(recipe, **options):
-        found.append((recipe.epochs, options["resume"]))
+        found.append((recipe.training.num_train_epochs, options["resume"]))
         raise RecipeError("enough")
 
     monkeypatch.setattr("hf_inatsounds.training.run.train", remembered)
@@ -138,7 +140,7 @@ def test_the_command_takes_resume_auto_anywhere(tiny, tmp_path, monkeypatch, wor
 def test_two_runs_do_not_share_a_folder(tiny, tmp_path, whole):
     folder = RunFolder(tmp_path / "run")
     try:
-        with pytest.raises(RecipeError, match=r"another process is at work .*found process \d+ on .*--out"):
+        with pytest.raises(RecipeError, match=r"another process is at work .*found process \d+ on .*output_dir"):
             train(small_recipe(tiny, tmp_path / "run", **STEPS), quiet=True)
     finally:
         folder.release()

@@ -1,6 +1,5 @@
 """Every family on two processes: equal to one, and to the end with what the Hub's configs drop."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from hf_inatsounds.models.families import FAMILIES
 from hf_inatsounds.models.from_preset import PRESETS
+from hf_inatsounds.training.arguments import changed
 from hf_inatsounds.training.run import train
 from tests.helpers.training import small_recipe
 
@@ -61,8 +61,8 @@ def recipes(tiny, folder):
             folder / f"exact-{name}",
             model=name,
             config=undropped(name),
-            batch_size=4,
-            epochs=2,
+            per_device_train_batch_size=4,
+            num_train_epochs=2,
             max_steps=STEPS,
             learning_rate=5e-4,
             **(UNPADDED if "conformer" in name else {}),
@@ -84,7 +84,9 @@ def recipes(tiny, folder):
         "head-of-images": {"model": "resnet-tiny", "config": {}, "freeze": "encoder"},
     }
     others = {
-        name: small_recipe(tiny, folder / name, batch_size=4, epochs=1, learning_rate=5e-4, **change)
+        name: small_recipe(
+            tiny, folder / name, per_device_train_batch_size=4, num_train_epochs=1, learning_rate=5e-4, **change
+        )
         for name, change in changes.items()
     }
     return exact, others
@@ -93,7 +95,7 @@ def recipes(tiny, folder):
 def test_two_processes_equal_one_in_every_family_and_end_with_what_the_hub_drops(tiny, tmp_path):
     exact, others = recipes(tiny, tmp_path)
     listed = tmp_path / "recipes.json"
-    listed.write_text(json.dumps([dataclasses.asdict(one) for one in (*exact.values(), *others.values())]))
+    listed.write_text(json.dumps([one.values() for one in (*exact.values(), *others.values())]))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*command, "-m", "tests.helpers.train_many", listed], capture_output=True, text=True, cwd=ROOT, timeout=900,
@@ -104,7 +106,11 @@ def test_two_processes_equal_one_in_every_family_and_end_with_what_the_hub_drops
         found = json.loads((tmp_path / name / "train.json").read_text())
         assert (found["processes"], found["steps"]) == (2, STEPS), name
         alone = train(
-            dataclasses.replace(recipe, batch_size=2 * recipe.batch_size, out=str(tmp_path / f"alone-{name}")),
+            changed(
+                recipe,
+                per_device_train_batch_size=2 * recipe.training.per_device_train_batch_size,
+                output_dir=str(tmp_path / f"alone-{name}"),
+            ),
             quiet=True,
         )
         losses = np.array([found["losses"], alone["losses"]])[:, :, 1]

@@ -23,7 +23,7 @@ STEPS = 48  # four recordings each, three steps an epoch
 
 def written(folder, name, source, **changes):
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**SETTINGS, "source": str(source), "out": str(folder / name), **changes}))
+    path.write_text(yaml.safe_dump({**SETTINGS, "source": str(source), "output_dir": str(folder / name), **changes}))
     return str(path)
 
 
@@ -40,8 +40,8 @@ def recordings_by_step(folder):
 @pytest.mark.timeout(1800)  # 25 s on a quiet machine, many times that on a busy one
 def test_a_run_of_two_processes_goes_on_in_one_two_and_four(tiny, tmp_path):
     """One rank of two is told to end at step 38: both save; whoever goes on takes the recordings that are left."""
-    begun = written(tmp_path, "begun", tiny, batch_size=2, epochs=16)
-    alone = written(tmp_path, "alone", tiny, batch_size=4, epochs=16)
+    begun = written(tmp_path, "begun", tiny, per_device_train_batch_size=2, num_train_epochs=16)
+    alone = written(tmp_path, "alone", tiny, per_device_train_batch_size=4, num_train_epochs=16)
     for name in ("whole", "cut", "on-1", "on-2", "on-4"):
         (tmp_path / "logs" / name).mkdir(parents=True)
 
@@ -60,7 +60,7 @@ def test_a_run_of_two_processes_goes_on_in_one_two_and_four(tiny, tmp_path):
     jobs = []
     for n in (1, 2, 4):
         shutil.copytree(tmp_path / "begun", tmp_path / f"on-{n}")
-        arguments = [begun, "--resume", "--out", str(tmp_path / f"on-{n}"), "--quiet"]
+        arguments = [begun, "--resume", "--output_dir", str(tmp_path / f"on-{n}"), "--quiet"]
         jobs.append({"processes": n, "arguments": arguments, **log(f"on-{n}")})
     for job, done in zip(jobs, run_jobs(jobs), strict=True):
         assert done["codes"] == [0] * job["processes"], done["said"]
@@ -81,16 +81,17 @@ def test_a_run_of_two_processes_goes_on_in_one_two_and_four(tiny, tmp_path):
 def test_a_kill_between_any_two_changes_of_files_loses_nothing(tiny, tmp_path):
     """With dropout, averaged weights, validations and an early stop: the very weights, history and choice."""
     settings = {
-        "batch_size": 4, "epochs": 4, "save_every_steps": 2, "config": {"num_hidden_layers": 1, "hidden_size": 16,
+        "per_device_train_batch_size": 4, "num_train_epochs": 4, "save_steps": 2, "config": {"num_hidden_layers": 1,
+        "hidden_size": 16,
         "num_attention_heads": 2, "intermediate_size": 16}, "ema_decay": 0.9, "validation_split": "validation",
-        "patience": 2, "learning_rate": 1e-4,
+        "early_stopping_patience": 2, "learning_rate": 1e-4,
     }  # fmt: skip
     recipe = written(tmp_path, "whole", tiny, **settings)
 
     def job(name, kill=None):
         out = str(tmp_path / name)
         killed = {} if kill is None else {"kill_at": kill, "within": out}
-        return {"arguments": [recipe, "--out", out, "--resume", "auto", "--quiet"], **killed}
+        return {"arguments": [recipe, "--output_dir", out, "--resume", "auto", "--quiet"], **killed}
 
     generator = random.Random(5)
     places = [0.001, *sorted(generator.uniform(0, 0.9) for _ in range(4)), 0.95, 1.0]
@@ -110,7 +111,7 @@ def test_a_kill_between_any_two_changes_of_files_loses_nothing(tiny, tmp_path):
 
 @pytest.mark.parametrize(("name", "error"), [("SIGTERM", StoppedError), ("SIGINT", InterruptedRunError)])
 def test_a_signal_saves_and_ends_and_the_run_goes_on_to_the_same_weights(tiny, tmp_path, monkeypatch, name, error):
-    settings = {"epochs": 4, "batch_size": 4, "config": {}, "workers": 1}
+    settings = {"num_train_epochs": 4, "per_device_train_batch_size": 4, "config": {}, "dataloader_num_workers": 1}
     train(small_recipe(tiny, tmp_path / "whole", **settings), quiet=True)
     original = CropTrainer.compute_loss
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -132,7 +133,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_to_the_same_weights(tiny, t
 
 
 def test_a_signal_in_a_validation_ends_at_once_and_the_validation_is_made_up_for(tiny, tmp_path, monkeypatch):
-    settings = {"epochs": 2, "batch_size": 4, "config": {}, "validation_split": "validation"}
+    settings = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "config": {}, "validation_split": "validation"}
     whole = train(small_recipe(tiny, tmp_path / "whole", **settings), quiet=True)
     for epoch in (1, 2):
         original, seen = Validator.__call__, []
@@ -157,9 +158,13 @@ def test_a_signal_in_a_validation_ends_at_once_and_the_validation_is_made_up_for
 
 def test_a_second_signal_ends_at_once_and_one_to_the_whole_group_spares_the_workers(tiny, tmp_path):
     """As a scheduler's time limit and a terminal send it: to the main process and its loader's workers alike."""
-    recipe = written(tmp_path, "run", tiny, epochs=2, batch_size=4)
+    recipe = written(tmp_path, "run", tiny, num_train_epochs=2, per_device_train_batch_size=4)
     told = {"signal_at": [0, 2, "SIGTERM"], "arguments": [recipe, "--quiet"]}
-    in_a_group = {**told, "arguments": [recipe, "--workers", "2", "--resume", "auto", "--quiet"], "group": True}
+    in_a_group = {
+        **told,
+        "arguments": [recipe, "--dataloader_num_workers", "2", "--resume", "auto", "--quiet"],
+        "group": True,
+    }
     jobs = [{**told, "twice": True}, in_a_group, {"arguments": [recipe, "--resume", "--quiet"]}]
     twice, group, then = run_jobs(jobs)
     assert twice["codes"] == [-signal.SIGTERM], twice["said"]

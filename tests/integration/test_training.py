@@ -23,20 +23,21 @@ WAV2VEC2 = {
     "classifier_proj_size": 24,
 }  # fmt: skip
 FAST = {
-    "window_s": 1.0, "stride_s": 0.5, "epochs": 3, "batch_size": 4, "learning_rate": 3e-3, "warmup_share": 0.0,
+    "window_s": 1.0, "stride_s": 0.5, "num_train_epochs": 3, "per_device_train_batch_size": 4, "learning_rate": 3e-3,
+    "warmup_steps": 0.0,
     "frequency_masks": 1, "frequency_mask_bins": 2, "mixup": 0.5, "noise": 0.5, "gain_db": 3.0,
 }  # fmt: skip
 
 
 def recipe(source, out, **changes):
-    base = {**FAST, "source": str(source), "out": str(out), "config": AST, **changes}
+    base = {**FAST, "source": str(source), "output_dir": str(out), "config": AST, **changes}
     return make_recipe(base, where="test")
 
 
 @pytest.mark.parametrize(("model", "objective"), [("ast-tiny", "multilabel"), ("wav2vec2-tiny", "multiclass")])
 def test_models_of_other_sizes_learn_augmented_and_reload_natively(tiny, tmp_path, model, objective):
     config = AST if model == "ast-tiny" else WAV2VEC2
-    run = train(recipe(tiny, tmp_path, model=model, config=config, objective=objective, epochs=8), quiet=True)
+    run = train(recipe(tiny, tmp_path, model=model, config=config, objective=objective, num_train_epochs=8), quiet=True)
     losses = [entry["loss"] for entry in run["history"]]
     assert losses[-1] < losses[0]
     classifier = load_classifier(tmp_path)
@@ -86,7 +87,7 @@ def test_the_saved_model_is_the_best_and_not_the_last(tiny, tmp_path, monkeypatc
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny, tmp_path):
     found = []
     for i, seed in enumerate((1, 1, 2)):
-        train(recipe(tiny, tmp_path / str(i), seed=seed, epochs=1), quiet=True)
+        train(recipe(tiny, tmp_path / str(i), seed=seed, num_train_epochs=1), quiet=True)
         found.append(load_classifier(tmp_path / str(i)).model.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
@@ -101,7 +102,7 @@ def test_training_streams(tiny, tmp_path):
 def test_workers_give_the_crops_that_the_main_process_gives(tiny, tmp_path):
     found = []
     for workers in (0, 2):
-        train(recipe(tiny, tmp_path / str(workers), workers=workers, epochs=1), quiet=True)
+        train(recipe(tiny, tmp_path / str(workers), dataloader_num_workers=workers, num_train_epochs=1), quiet=True)
         found.append(load_classifier(tmp_path / str(workers)).model.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
@@ -160,13 +161,21 @@ def test_the_share_of_few_recordings_is_looked_at_when_an_epoch_ends(tmp_path, e
     source = write_source(tmp_path / "source", change=spoil)
     expected = f"found {12 // every} of the first 12; expected at most {share:.0%}"
     with pytest.raises(AudioError, match=expected):
-        train(recipe(source, tmp_path / "run", max_unusable_share=share, validation_split="none", epochs=1), quiet=True)
+        train(
+            recipe(source, tmp_path / "run", max_unusable_share=share, validation_split="none", num_train_epochs=1),
+            quiet=True,
+        )
     assert not (tmp_path / "run" / "train.json").exists()
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_run_cut_off_in_an_epoch_resumes_to_the_same_weights(tiny, tmp_path, monkeypatch, accumulation):
-    settings = {"validation_split": "none", "gradient_accumulation_steps": accumulation, "batch_size": 3, "epochs": 4}
+    settings = {
+        "validation_split": "none",
+        "gradient_accumulation_steps": accumulation,
+        "per_device_train_batch_size": 3,
+        "num_train_epochs": 4,
+    }
     whole = train(recipe(tiny, tmp_path / "whole", **settings), quiet=True)
     calls = []
     original = CropTrainer.compute_loss
@@ -189,15 +198,15 @@ def test_a_run_cut_off_in_an_epoch_resumes_to_the_same_weights(tiny, tmp_path, m
 
 
 def test_a_finished_run_is_not_overwritten_and_nothing_is_resumed_from_nothing(tiny, tmp_path):
-    train(recipe(tiny, tmp_path, epochs=1), quiet=True)
+    train(recipe(tiny, tmp_path, num_train_epochs=1), quiet=True)
     with pytest.raises(RecipeError, match="finished run"):
-        train(recipe(tiny, tmp_path, epochs=1), quiet=True)
+        train(recipe(tiny, tmp_path, num_train_epochs=1), quiet=True)
     with pytest.raises(RecipeError, match="nothing to resume"):
-        train(recipe(tiny, tmp_path / "new", epochs=1), resume=True, quiet=True)
+        train(recipe(tiny, tmp_path / "new", num_train_epochs=1), resume=True, quiet=True)
 
 
 def test_training_starts_from_a_checkpoint_with_a_new_head(tiny, archives, tmp_path):
-    train(recipe(tiny, tmp_path / "first", epochs=1), quiet=True)
+    train(recipe(tiny, tmp_path / "first", num_train_epochs=1), quiet=True)
     train(recipe(archives, tmp_path / "second", model=str(tmp_path / "first"), config={}, max_steps=2), quiet=True)
     classifier = load_classifier(tmp_path / "second")
     assert classifier.model.config.num_labels == 12
@@ -211,7 +220,7 @@ def test_training_starts_from_a_checkpoint_with_a_new_head(tiny, archives, tmp_p
         ({"config": {"hiden_size": 3}}, RecipeError, "config.hiden_size"),
         ({"validation_split": "dev"}, RecipeError, "validation_split: found 'dev'"),
         ({"name": "reptilia"}, SourceError, "unknown dataset name"),
-        ({"scheduler": "cosign"}, RecipeError, "scheduler: found 'cosign'"),
+        ({"lr_scheduler_type": "cosign"}, RecipeError, "lr_scheduler_type: found 'cosign'"),
         ({"config": {**AST, "hidden_size": "wide"}}, RecipeError, "transformers refuses such a model.*hidden_size"),
     ],
 )
@@ -225,6 +234,6 @@ def test_a_run_without_validation_keeps_the_last_weights(tiny, tmp_path):
     shutil.copytree(tiny, tmp_path / "source")
     for path in (tmp_path / "source").glob("val*"):
         path.unlink()
-    run = train(recipe(tmp_path / "source", tmp_path / "run", validation_split="none", epochs=1), quiet=True)
+    run = train(recipe(tmp_path / "source", tmp_path / "run", validation_split="none", num_train_epochs=1), quiet=True)
     assert run["best"] is None
     assert load_classifier(tmp_path / "run").label_space is not None

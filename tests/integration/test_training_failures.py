@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from hf_inatsounds.errors import InatSoundsError, RecipeError, SourceError, TrainingError
 from hf_inatsounds.training import checkpoints
-from hf_inatsounds.training.arguments import recipe_yaml
+from hf_inatsounds.training.arguments import changed, recipe_yaml
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.trainer import CropTrainer
 from tests.helpers.archive_server import archive_server
@@ -39,7 +39,7 @@ def test_a_loss_that_is_no_number_names_step_recordings_and_checkpoint(tiny, tmp
 
     monkeypatch.setattr(CropTrainer, "compute_loss", spoilt)
     with pytest.raises(TrainingError, match=r"the loss is not finite: step 6, recordings .*: found nan\.? ?") as caught:
-        train(small_recipe(tiny, tmp_path, batch_size=4, epochs=4, save_every_steps=2), quiet=True)
+        train(small_recipe(tiny, tmp_path, per_device_train_batch_size=4, num_train_epochs=4, save_steps=2), quiet=True)
     assert all(name in str(caught.value) for name in passes[-1])
     assert f"Last good checkpoint: {tmp_path / 'checkpoints' / 'checkpoint-4'}" in str(caught.value)
     for path in (tmp_path / "checkpoints" / "checkpoint-4").glob("*.safetensors"):
@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_no_half_checkpoint_and_the_last_good_one(tiny, tmp_p
         original(self, folder)
 
     monkeypatch.setattr(CropTrainer, "_save_optimizer_and_scheduler", full)
-    recipe = small_recipe(tiny, tmp_path, batch_size=4, epochs=4, save_every_steps=2)
+    recipe = small_recipe(tiny, tmp_path, per_device_train_batch_size=4, num_train_epochs=4, save_steps=2)
     with pytest.raises(TrainingError, match=r"the disk is full: .*checkpoint-4: .*good checkpoint: .*checkpoint-3;"):
         train(recipe, quiet=True)
     assert names(tmp_path) == {"checkpoint-2", "checkpoint-3"}
@@ -72,7 +72,7 @@ def test_a_full_disk_leaves_no_half_checkpoint_and_the_last_good_one(tiny, tmp_p
 
 def test_a_file_system_that_takes_no_more_ends_in_one_line(tiny, tmp_path):
     """A real limit: the kernel refuses to let a file grow."""
-    recipe = small_recipe(tiny, tmp_path / "run", batch_size=4, epochs=2, save_every_steps=2)
+    recipe = small_recipe(tiny, tmp_path / "run", per_device_train_batch_size=4, num_train_epochs=2, save_steps=2)
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "from hf_inatsounds.training.run import train; from hf_inatsounds.cli.main import main; "
@@ -111,7 +111,14 @@ def command_line(code, recipe, tmp_path):
 
 
 def test_a_killed_worker_is_named_with_what_to_go_on_from(tiny, tmp_path):
-    recipe = small_recipe(tiny, tmp_path / "run", batch_size=1, epochs=2, save_every_steps=4, workers=1)
+    recipe = small_recipe(
+        tiny,
+        tmp_path / "run",
+        per_device_train_batch_size=1,
+        num_train_epochs=2,
+        save_steps=4,
+        dataloader_num_workers=1,
+    )
     said = command_line(KILLING, recipe, tmp_path)
     assert re.search(r"train: a worker process was killed: .*Go on from .*checkpoint-4 with --resume", said)
     assert names(tmp_path / "run") == {"checkpoint-4"}
@@ -129,8 +136,10 @@ def test_a_source_that_goes_away_ends_the_run_with_a_checkpoint(tiny, tmp_path, 
             return original(self, *arguments, **options)
 
         monkeypatch.setattr(CropTrainer, "compute_loss", leaving)
-        recipe = small_recipe(tiny, tmp_path / "run", epochs=4, batch_size=3, streaming=True, save_every_steps=2)
-        recipe = type(recipe)(**{**vars(recipe), "source": server.url})
+        recipe = small_recipe(
+            tiny, tmp_path / "run", num_train_epochs=4, per_device_train_batch_size=3, streaming=True, save_steps=2
+        )
+        recipe = changed(recipe, source=server.url)
         with pytest.raises((SourceError, TrainingError)) as caught:
             train(recipe, quiet=True)
     assert "\n" not in str(caught.value)

@@ -57,8 +57,10 @@ def kill_at(recipe, steps, tmp_path):
 
 
 def test_accumulated_batches_give_what_one_large_batch_gives(tiny, tmp_path):
-    whole = train(small_recipe(tiny, tmp_path / "whole", epochs=3, batch_size=8), quiet=True)
-    parts = small_recipe(tiny, tmp_path / "parts", epochs=3, batch_size=4, gradient_accumulation_steps=2)
+    whole = train(small_recipe(tiny, tmp_path / "whole", num_train_epochs=3, per_device_train_batch_size=8), quiet=True)
+    parts = small_recipe(
+        tiny, tmp_path / "parts", num_train_epochs=3, per_device_train_batch_size=4, gradient_accumulation_steps=2
+    )
     halves = train(parts, quiet=True)
     assert whole["steps"] == halves["steps"] == 6  # twelve recordings: the second step of an epoch has four
     np.testing.assert_allclose([loss for _, loss in halves["losses"]], [loss for _, loss in whole["losses"]], atol=1e-5)
@@ -67,9 +69,9 @@ def test_accumulated_batches_give_what_one_large_batch_gives(tiny, tmp_path):
 
 
 def test_two_processes_give_what_one_gives_at_the_same_global_batch(tiny, tmp_path):
-    settings = {"epochs": 3, "validation_split": "validation", "evaluate_every_epochs": 3}
-    alone = train(small_recipe(tiny, tmp_path / "one", batch_size=10, **settings), quiet=True)
-    two = small_recipe(tiny, tmp_path / "two", batch_size=5, **settings)
+    settings = {"num_train_epochs": 3, "validation_split": "validation", "evaluate_every_epochs": 3}
+    alone = train(small_recipe(tiny, tmp_path / "one", per_device_train_batch_size=10, **settings), quiet=True)
+    two = small_recipe(tiny, tmp_path / "two", per_device_train_batch_size=5, **settings)
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe_yaml(two))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -101,7 +103,8 @@ def test_two_processes_give_what_one_gives_at_the_same_global_batch(tiny, tmp_pa
 )
 def test_a_killed_run_goes_on_to_the_very_same_weights(tiny, tmp_path, changes):
     settings = {
-        "batch_size": 3, "epochs": 5, "save_every_steps": 5, "config": {}, **changes,  # with dropout
+        "per_device_train_batch_size": 3, "num_train_epochs": 5, "save_steps": 5, "config": {}, **changes,
+         # with dropout
     }  # fmt: skip
     whole = train(small_recipe(tiny, tmp_path / "whole", **settings), quiet=True)
     assert whole["steps"] == 20
@@ -110,7 +113,7 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(tiny, tmp_path, changes):
     assert {path.name for path in (cut / "checkpoints").iterdir()} >= {"checkpoint-10"}
     assert (cut / "recipe.yaml").exists()  # a killed run is documented
     assert (cut / "origin.json").exists()
-    resumed = train(small_recipe(tiny, cut, **{**settings, "workers": 2}), resume=True, quiet=True)
+    resumed = train(small_recipe(tiny, cut, **{**settings, "dataloader_num_workers": 2}), resume=True, quiet=True)
     assert resumed["steps"] == 20
     assert equal(tmp_path / "whole", cut)
     assert resumed["losses"] == whole["losses"]
@@ -118,7 +121,9 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(tiny, tmp_path, changes):
 
 def test_streaming_by_index_trains_on_what_local_files_give(tiny, tmp_path, index):
     for name, streaming in (("local", False), ("streamed", True)):
-        train(small_recipe(tiny, tmp_path / name, epochs=2, index=str(index), streaming=streaming), quiet=True)
+        train(
+            small_recipe(tiny, tmp_path / name, num_train_epochs=2, index=str(index), streaming=streaming), quiet=True
+        )
     assert equal(tmp_path / "local", tmp_path / "streamed")
 
 
@@ -129,19 +134,24 @@ def test_a_stream_cannot_be_drawn_from_and_an_index_can(tiny, tmp_path, index):
     with pytest.raises(RecipeError, match="give the index"):
         train(small_recipe(tiny, tmp_path / "no", **drawn), quiet=True)
     assert not (tmp_path / "no").exists()
-    train(small_recipe(tiny, tmp_path / "indexed", epochs=2, index=str(index), **drawn), quiet=True)
-    train(small_recipe(tiny, tmp_path / "local", epochs=2, **{**drawn, "streaming": False}), quiet=True)
+    train(small_recipe(tiny, tmp_path / "indexed", num_train_epochs=2, index=str(index), **drawn), quiet=True)
+    train(small_recipe(tiny, tmp_path / "local", num_train_epochs=2, **{**drawn, "streaming": False}), quiet=True)
     assert equal(tmp_path / "local", tmp_path / "indexed")
 
 
 def test_a_stream_gives_the_same_batches_to_any_number_of_workers(tiny, tmp_path):
     for workers in (0, 3):
-        train(small_recipe(tiny, tmp_path / str(workers), epochs=2, streaming=True, workers=workers), quiet=True)
+        train(
+            small_recipe(
+                tiny, tmp_path / str(workers), num_train_epochs=2, streaming=True, dataloader_num_workers=workers
+            ),
+            quiet=True,
+        )
     assert equal(tmp_path / "0", tmp_path / "3")
 
 
 def test_another_recipe_is_not_resumed(tiny, tmp_path, monkeypatch):
-    settings = {"epochs": 2, "save_every_steps": 1}
+    settings = {"num_train_epochs": 2, "save_steps": 1}
     calls, original = [], CropTrainer.compute_loss
 
     def second(self, *arguments, **options):
@@ -155,7 +165,10 @@ def test_another_recipe_is_not_resumed(tiny, tmp_path, monkeypatch):
         train(small_recipe(tiny, tmp_path, **settings), quiet=True)
     for changes, key in (
         ({"learning_rate": 0.1}, r"learning_rate: found 0\.1; expected 0\.003"),
-        ({"batch_size": 4}, r"batch_size × gradient_accumulation_steps: found 4; expected 8"),
+        (
+            {"per_device_train_batch_size": 4},
+            r"per_device_train_batch_size × gradient_accumulation_steps: found 4; expected 8",
+        ),
         ({"validation_split": "validation"}, "validation_split"),
     ):
         with pytest.raises(RecipeError, match="the recipe that it began with: " + key):

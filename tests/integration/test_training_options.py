@@ -28,7 +28,7 @@ VALIDATED = {"validation_split": "validation"}
 
 def test_cheap_validation_looks_at_one_window_of_some_recordings_and_the_end_at_all(tiny, tmp_path):
     cheap = {"validation": "cheap", "validation_recordings": 4}
-    run = train(small_recipe(tiny, tmp_path, epochs=2, **VALIDATED, **cheap), quiet=True)
+    run = train(small_recipe(tiny, tmp_path, num_train_epochs=2, **VALIDATED, **cheap), quiet=True)
     assert run["validation"] == {"windows": "cheap", "recordings": 4, "dtype": "float32"}
     setup = set_up(small_recipe(tiny, tmp_path / "full", model=str(tmp_path), config={}, **VALIDATED))
     setup.classifier = load_classifier(tmp_path)
@@ -59,7 +59,7 @@ def metrics(value):
 def test_training_stops_when_the_map_gets_no_better(tiny, tmp_path, monkeypatch):
     values = iter([0.2, 0.5, 0.4, 0.5, 0.9])
     monkeypatch.setattr(Validator, "__call__", lambda self, full=False: metrics(next(values)))
-    run = train(small_recipe(tiny, tmp_path, epochs=5, patience=2, **VALIDATED), quiet=True)
+    run = train(small_recipe(tiny, tmp_path, num_train_epochs=5, early_stopping_patience=2, **VALIDATED), quiet=True)
     assert [entry["map"] for entry in run["history"]] == [0.2, 0.5, 0.4, 0.5]
     assert run["stopped_early"]
     assert run["best"]["epoch"] == 2
@@ -81,7 +81,7 @@ def test_averaged_weights_are_what_is_validated_and_saved(tiny, tmp_path, monkey
             validated.append({n: t.clone() for n, t in self.classifier.model.state_dict().items()}) or metrics(0.5)
         ),
     )
-    train(small_recipe(tiny, tmp_path, epochs=1, ema_decay=0.5, **VALIDATED), quiet=True)
+    train(small_recipe(tiny, tmp_path, num_train_epochs=1, ema_decay=0.5, **VALIDATED), quiet=True)
     saved = load_classifier(tmp_path).model.state_dict()
     assert all(torch.equal(saved[name], tensor) for name, tensor in validated[0].items())
     assert any(not torch.equal(saved[name], tensor) for name, tensor in seen[0].items())
@@ -96,8 +96,9 @@ def test_sgd_follows_the_papers_schedule(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(CropTrainer, "log", noting)
     paper = {
-        "optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-5, "warmup_share": 0.1, "max_grad_norm": 100.0,
-        "warmup_start_share": 0.1, "min_learning_rate_share": 0.1, "batch_size": 12, "epochs": 20,
+        "optim": "sgd", "learning_rate": 0.05, "weight_decay": 1e-5, "warmup_steps": 0.1, "max_grad_norm": 100.0,
+        "warmup_start_share": 0.1, "min_learning_rate_share": 0.1, "per_device_train_batch_size": 12,
+        "num_train_epochs": 20,
     }  # fmt: skip
     train(small_recipe(tiny, tmp_path, **paper), quiet=True)
     assert rates[0] == pytest.approx(0.005)
@@ -107,24 +108,24 @@ def test_sgd_follows_the_papers_schedule(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("option", ["bf16", "fp16", "gradient_checkpointing"])
 def test_precision_and_checkpointing_train(tiny, tmp_path, option):
-    run = train(small_recipe(tiny, tmp_path, epochs=1, **{option: True}), quiet=True)
+    run = train(small_recipe(tiny, tmp_path, num_train_epochs=1, **{option: True}), quiet=True)
     assert run["losses"]
 
 
 def test_gradient_checkpointing_changes_no_weight(tiny, tmp_path):
     for on in (False, True):
-        train(small_recipe(tiny, tmp_path / str(on), epochs=2, gradient_checkpointing=on), quiet=True)
+        train(small_recipe(tiny, tmp_path / str(on), num_train_epochs=2, gradient_checkpointing=on), quiet=True)
     for name, tensor in weights(tmp_path / "False").items():
         torch.testing.assert_close(weights(tmp_path / "True")[name], tensor)
 
 
 def test_tensorboard_gets_its_folder_in_the_run(tiny, tmp_path):
-    train(small_recipe(tiny, tmp_path, epochs=1, report_to="tensorboard"), quiet=True)
+    train(small_recipe(tiny, tmp_path, num_train_epochs=1, report_to="tensorboard"), quiet=True)
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
 def test_the_run_folder_says_which_dataset_it_was(tiny, tmp_path):
-    train(small_recipe(tiny, tmp_path, epochs=1), quiet=True)
+    train(small_recipe(tiny, tmp_path, num_train_epochs=1), quiet=True)
     origin = json.loads((tmp_path / "origin.json").read_text())
     split = origin["dataset"]["splits"]["train"]
     assert split["annotations_sha256"] == split_info(str(tiny), "all", "train").revision
@@ -134,7 +135,11 @@ def test_the_run_folder_says_which_dataset_it_was(tiny, tmp_path):
 
 
 def test_a_dry_run_tells_sizes_and_writes_nothing(tiny, tmp_path):
-    found = dry_run(small_recipe(tiny, tmp_path / "run", batch_size=5, gradient_accumulation_steps=2, epochs=4))
+    found = dry_run(
+        small_recipe(
+            tiny, tmp_path / "run", per_device_train_batch_size=5, gradient_accumulation_steps=2, num_train_epochs=4
+        )
+    )
     assert (found["steps"], found["steps_an_epoch"], found["examples_a_step"]) == (8, 2, 10)
     assert found["first_batch"]["logits"] == [5, 3]
     assert found["first_batch"]["waveforms"] == [5, 16_000]
@@ -186,10 +191,20 @@ def test_divided_weights_are_gathered_and_handed_out(tmp_path):
 
 def test_a_run_goes_to_the_hub_private_with_its_card(tiny, tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipe_yaml(small_recipe(tiny, tmp_path / "run", epochs=1, **VALIDATED)))
+    path.write_text(recipe_yaml(small_recipe(tiny, tmp_path / "run", num_train_epochs=1, **VALIDATED)))
     with hub_server(tmp_path / "hub") as hub:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **hub.environment(tmp_path / "home", token=True)}
-        command = [sys.executable, "-m", "hf_inatsounds.cli.main", "train", path, "--push-to-hub", "me/model", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "hf_inatsounds.cli.main",
+            "train",
+            path,
+            "--push-to-hub",
+            "--hub_model_id",
+            "me/model",
+        ]
+        command += ["--json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         assert TOKEN not in done.stdout + done.stderr

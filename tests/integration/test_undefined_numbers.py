@@ -45,7 +45,7 @@ def check_files(folder):
 def recipe(tiny, tmp_path):
     def made(**changes):
         path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump({**SETTINGS, "source": str(tiny), "batch_size": 4, **changes}))
+        path.write_text(yaml.safe_dump({**SETTINGS, "source": str(tiny), "per_device_train_batch_size": 4, **changes}))
         return str(path)
 
     return made
@@ -53,11 +53,11 @@ def recipe(tiny, tmp_path):
 
 def test_a_dataset_of_one_class_goes_through_every_command(tiny, tmp_path, recipe, capsys):
     """ROC-AUC has no negative: undefined for each class, on every resample, with and without a range prior."""
-    one = recipe(name="amphibia", epochs=2, validation_split="validation", log_every_steps=100, save_every_steps=1)
+    one = recipe(name="amphibia", num_train_epochs=2, validation_split="validation", logging_steps=100, save_steps=1)
     source, runs = ["--source", str(tiny), "--name", "amphibia"], []
     for seed in (0, 1):
         runs.append(str(tmp_path / f"run-{seed}"))
-        done = said(capsys, "train", one, "--out", runs[-1], "--seed", str(seed), "--json")
+        done = said(capsys, "train", one, "--output_dir", runs[-1], "--seed", str(seed), "--json")
         told = document(done.out)
         assert [entry["roc_auc"] for entry in told["history"]] == [None, None]
         assert [entry["loss"] for entry in told["history"]] == [None, None]  # validated before the first is logged
@@ -85,8 +85,8 @@ def test_a_run_on_a_dataset_of_one_class_is_pushed_with_its_card(tmp_path, recip
     with hub_server(tmp_path / "hub") as hub:
         talk_to(hub, tmp_path / "home", monkeypatch)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        one = recipe(name="amphibia", epochs=1, validation_split="validation", log_every_steps=100)
-        said(capsys, "train", one, "--out", str(tmp_path / "run"))
+        one = recipe(name="amphibia", num_train_epochs=1, validation_split="validation", logging_steps=100)
+        said(capsys, "train", one, "--output_dir", str(tmp_path / "run"))
         said(capsys, "push", str(tmp_path / "run"), "me/one-class")
         card = ModelCard.load("me/one-class")
     check_files(tmp_path / "run")
@@ -99,8 +99,9 @@ def test_a_run_on_a_dataset_of_one_class_is_pushed_with_its_card(tmp_path, recip
 def test_one_validation_recording_is_enough(tmp_path, recipe, capsys):
     run = str(tmp_path / "run")
     done = said(
-        capsys, "train", recipe(epochs=1, validation_split="validation", validation_recordings=1), "--out", run,
-        "--log_every_steps", "100", quiet=False,
+        capsys, "train", recipe(num_train_epochs=1, validation_split="validation", validation_recordings=1),
+        "--output_dir", run,
+        "--logging_steps", "100", quiet=False,
     )  # fmt: skip
     assert re.search(r"epoch 1: validation mAP 1\.000, top-1 [01]\.000", done.err)  # no loss is logged yet
     check_files(tmp_path)
@@ -110,7 +111,12 @@ def test_an_undefined_map_keeps_the_last_weights_and_says_so(tmp_path, recipe, c
     undefined = dict.fromkeys(("map", "f1_max", "roc_auc", "top1_class_average"), math.nan)
     monkeypatch.setattr(Validator, "__call__", lambda *_, **__: {**undefined, "top1": 0.5, "top5": 1.0})
     run = tmp_path / "run"
-    words = ["train", recipe(epochs=2, validation_split="validation", patience=2), "--out", str(run)]
+    words = [
+        "train",
+        recipe(num_train_epochs=2, validation_split="validation", early_stopping_patience=2),
+        "--output_dir",
+        str(run),
+    ]
     done = said(capsys, *words, quiet=False)
     assert "the validations' mAP is undefined: the last weights are kept" in done.err
     assert "validation mAP undefined, the last weights kept" in done.out
@@ -130,7 +136,12 @@ def test_a_run_goes_on_from_undefined_numbers(tmp_path, recipe, capsys, monkeypa
 
     monkeypatch.setattr(Validator, "__call__", validated)
     run = tmp_path / "run"
-    words = ["train", recipe(epochs=2, validation_split="validation", log_every_steps=100), "--out", str(run)]
+    words = [
+        "train",
+        recipe(num_train_epochs=2, validation_split="validation", logging_steps=100),
+        "--output_dir",
+        str(run),
+    ]
     began = Course.on_epoch_begin
 
     def second(self, *arguments, **options):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[2] / "hf_inatsounds"
 
 # what stands further down may import what stands further up, never the other way
 ORDER = (
-    "errors", "files", "fingerprints", "progress", "schema", "runtime", "archives", "flac", "audio", "data",
+    "errors", "files", "fingerprints", "progress", "schema", "runtime", "archives", "audio", "data",
     "objectives",
     "frontends", "augmentation", "models", "metrics", "scoring", "geo", "evaluation", "reports", "training",
     "inference", "downstream", "verification", "publishing", "evaluate_modules", "quickstart", "cli",

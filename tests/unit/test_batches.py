@@ -7,13 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.objectives import SAMPLINGS
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, Part, crop_loader
 from hf_inatsounds.training.schedule import Schedule
-from hf_inatsounds.training.stream import CropCollator, RecordingList
-from tests.helpers.archive import wav
+from hf_inatsounds.training.stream import RecordingList
 
 
 class Numbers:
@@ -124,25 +122,6 @@ def test_what_a_resumed_run_has_seen_is_not_read():
 
     assert [batch["numbers"] for batch in skip_first_batches(cut, 3)] == expected[3:]
     assert len(made.rows.rows.read) == 8
-
-
-@pytest.mark.parametrize(
-    ("form", "workers", "epoch_s", "is_loaded"),
-    [("FLAC", 1, 3_600, True), ("FLAC", 1, 60, False), ("FLAC", 0, 3_600, False), ("WAV", 1, 3_600, False)],
-)
-def test_workers_are_forked_with_the_flac_decoder_where_they_will_need_it(
-    form, workers, epoch_s, is_loaded, monkeypatch
-):
-    class Encoded(Numbers):
-        def take(self, numbers):
-            return [{**row, "audio": {"bytes": memoryview(content)}} for row in super().take(numbers)]
-
-    content, loaded = wav(np.zeros(99), form=form), []
-    monkeypatch.setattr("hf_inatsounds.flac.prepare", lambda: loaded.append(True))
-    made = GlobalBatches(RecordingList(Encoded(20)), 20, Part(4), seed=0)
-    collate = CropCollator(epoch_s / 20, 16_000, WaveformAugmentation(), 400, seed=0)
-    crop_loader(made, collate, workers=workers, pin_memory=False)
-    assert bool(loaded) == is_loaded
 
 
 def test_a_filler_has_no_weight():

@@ -54,7 +54,7 @@ def test_a_changed_line_changes_the_code_of_what_imports_it_and_of_nothing_else(
     scoring, tables = "hf_inatsounds.scoring.recordings", "hf_inatsounds.reports.tables"
     before = code_in(tmp_path, scoring), code_in(tmp_path, tables)
     assert before[0] == code_fingerprint(scoring)
-    deep = tmp_path / "hf_inatsounds" / "windows.py"
+    deep = tmp_path / "hf_inatsounds" / "audio" / "windows.py"
     deep.write_text(deep.read_text() + "\nX = 1\n")
     assert code_in(tmp_path, scoring) != before[0]
     assert code_in(tmp_path, tables) == before[1]

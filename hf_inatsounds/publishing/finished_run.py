@@ -1,0 +1,61 @@
+"""A finished run on the Hub: evaluated if need be, with its card."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hf_inatsounds.errors import ScoresError
+from hf_inatsounds.evaluation import evaluate, split_info
+from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.progress import note
+from hf_inatsounds.publishing.model_hub import open_repository, push_model
+from hf_inatsounds.reports.model_card import read_results
+from hf_inatsounds.training.recipe import Recipe
+
+
+def open_for(recipe: Recipe, *, create: bool) -> None:
+    """Look whether a run may be pushed where its recipe says, before it begins; one of many processes asks.
+
+    Raises:
+        InatSoundsError: if it may not.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        run = recipe.training
+        open_repository(run.hub_model_id, public=not run.hub_private_repo, create=create)
+
+
+def push_finished(recipe: Recipe, *, quiet: bool = False) -> str:
+    """Evaluate a finished run for its card, and push it to ``hub_model_id``.
+
+    Returns:
+        The commit's address.
+    """
+    run = recipe.training
+    evaluate_for_card(recipe.out, recipe, quiet=quiet)
+    return push_model(recipe.out, run.hub_model_id, public=not run.hub_private_repo)
+
+
+def evaluate_for_card(folder: Path, recipe: Recipe, split: str | None = None, *, quiet: bool) -> None:
+    """Evaluate a run, unless it holds an evaluation: of ``split``, where that is given.
+
+    Args:
+        folder: the run.
+        recipe: its recipe; its source may have moved.
+        split: None for the one that the recipe validates on, or the test split where there is none.
+        quiet: no progress.
+    """
+    try:
+        there = {results["dataset"]["split"] for results in read_results(folder)}
+    except ScoresError:
+        there = set()
+    if split in there or (split is None and there):
+        return
+    split = split or (recipe.data.validation_split if recipe.is_validated else "test")
+    note(f"evaluating the {split} split for the card", quiet=quiet)
+    classifier = load_classifier(folder)
+    info = split_info(recipe.data.source, recipe.data.name, split, recipe.data.index)
+    evaluate(
+        classifier, info, folder / f"evaluation-{split}", window=classifier.window, checkpoint=str(folder),
+        batch_size=recipe.training.per_device_eval_batch_size, quiet=quiet,
+    )  # fmt: skip
