@@ -11,24 +11,19 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def softmax(logits: Array, *, only: Array | None = None) -> Array:
+def softmax(logits: Array) -> Array:
     """Softmax over the last axis, in float64.
 
     Args:
         logits: (…, C).
-        only: classes that take part; others score 0. None for all.
 
     Returns:
         (…, C), rows summing to 1.
 
-    >>> softmax(np.array([0.0, 0.0, 9.0]), only=np.array([0, 1]))
-    array([0.5, 0.5, 0. ])
+    >>> softmax(np.array([2.0, 2.0]))
+    array([0.5, 0.5])
     """
     logits = np.asarray(logits)
-    if only is not None:
-        scores = np.zeros(logits.shape)
-        scores[..., only] = softmax(logits[..., only])
-        return scores
     exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     exponents /= exponents.sum(axis=-1, keepdims=True)
     return exponents

@@ -55,20 +55,19 @@ def ranking_of_targets(scores: Array, targets: Array, *, absent: Absent = "ignor
     )
 
 
-def ranking_metrics(scores: Array, rows: Sequence[Array], *, threads: int | None = None) -> RankingMetrics:
+def ranking_metrics(scores: Array, rows: Sequence[Array]) -> RankingMetrics:
     """All three of each class from one sort.
 
     Args:
         scores: (N, C) real, no NaN.
         rows: rows of the positives of each class, as ``rows_of_targets`` and ``rows_of_labels`` make them.
-        threads: None for one a core.
 
     Raises:
         ValueError: if a score is NaN.
     """
     if scores.ndim != 2 or len(rows) != scores.shape[1]:
         raise ValueError(f"scores must be (N, C) with C positives' rows; got {scores.shape} and {len(rows)}")
-    return RankingMetrics(*np.array(each_class(_one, scores, rows, threads=threads)).reshape(-1, 3).T)
+    return RankingMetrics(*np.array(each_class(_one, scores, rows)).reshape(-1, 3).T)
 
 
 def with_policy(values: Array, absent: Absent) -> Array:
