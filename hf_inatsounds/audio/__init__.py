@@ -7,9 +7,8 @@ from typing import Any
 from hf_inatsounds.audio.encoded import rate_asked_for
 from hf_inatsounds.audio.file_decoder import Waveform
 from hf_inatsounds.audio.recording import RATES_HZ, AudioInfo, Recording
-from hf_inatsounds.audio.wav import wav_is_truncated
 
-__all__ = ["RATES_HZ", "AudioInfo", "Recording", "Waveform", "probe", "read_window", "wav_is_truncated"]
+__all__ = ["RATES_HZ", "AudioInfo", "Recording", "Waveform", "probe", "read_window"]
 
 
 def probe(audio: Any) -> AudioInfo:

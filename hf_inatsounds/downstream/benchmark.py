@@ -19,7 +19,7 @@ from hf_inatsounds.downstream.fold_files import fold_file, fold_fingerprint, loa
 from hf_inatsounds.downstream.left_out import usable
 from hf_inatsounds.downstream.options import Options
 from hf_inatsounds.downstream.policies import mean_of, measure_one, sd_of
-from hf_inatsounds.downstream.protocols import RUN, FoldResult, Job
+from hf_inatsounds.downstream.protocols import RUN, FoldResult, Trial
 from hf_inatsounds.downstream.references import references_of
 from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.errors import ArgumentsError, CheckpointError, SuiteError
@@ -147,7 +147,7 @@ def _task(
     recipe = _recipe(task, embedder, start, options) if options.protocol == "fine-tune" else None
     crosswalk = _crosswalk(task, embedder, options) if options.protocol == "zero-shot" else None
     cache = Path(options.cache) if options.cache else default_cache()
-    job = Job(task, embedder, cache, out / "work", tuple(range(options.seeds)), options.shots, options.seed,
+    trial = Trial(task, embedder, cache, out / "work", tuple(range(options.seeds)), options.shots, options.seed,
               crosswalk, recipe, quiet)  # fmt: skip
     # the scratch folder's name, which a random start has as its model, changes from run to run
     recipe_key = None if recipe is None else changed(recipe, model=embedder.digest if embedder else recipe.model.model)
@@ -163,9 +163,9 @@ def _task(
         result = load_fold(path, fingerprint)
         if result is None:
             # what an interrupted fine-tuning left is gone on with where the fold is still the same
-            result = RUN[options.protocol](replace(job, work=job.work / fingerprint[:16]), fold)
+            result = RUN[options.protocol](replace(trial, work=trial.work / fingerprint[:16]), fold)
             save_fold(path, result, fingerprint)
-            shutil.rmtree(job.work, ignore_errors=True)
+            shutil.rmtree(trial.work, ignore_errors=True)
         done.append(result)
     bar.close()
     found = _task_results(task, task.folds, done, crosswalk, options)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hf_inatsounds.metrics import PROTOCOLS, ranking_metrics, rows_of_targets, t1_accuracy
+from hf_inatsounds.metrics import PROTOCOLS, ranking_of_targets, t1_accuracy
 from hf_inatsounds.metrics.multilabel import macro_f1
 from hf_inatsounds.metrics.protocols import mean
-from hf_inatsounds.metrics.ranking import Absent, with_policy
+from hf_inatsounds.metrics.ranking import Absent
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,8 +59,7 @@ def accuracy(scores: Array, targets: Array) -> float:
 
 def _class_mean(which: Literal["average_precision", "roc_auc"], absent: Absent) -> Callable[[Array, Array], float]:
     def measured(scores: Array, targets: Array) -> float:
-        ranking = ranking_metrics(scores, rows_of_targets(targets))
-        return mean(with_policy(getattr(ranking, which), absent))
+        return mean(getattr(ranking_of_targets(scores, targets, absent=absent), which))
 
     return measured
 

@@ -55,7 +55,7 @@ class FoldResult:
 
 
 @dataclass
-class Job:
+class Trial:
     """A model, a task and how it is judged.
 
     Attributes:
@@ -99,24 +99,24 @@ class Job:
         return Examples(window_means(embeddings), self.task.targets(rows), self.task.recordings(rows))
 
 
-def linear_probe(job: Job, fold: Fold) -> FoldResult:
+def linear_probe(trial: Trial, fold: Fold) -> FoldResult:
     """Logistic regression, C chosen on held-out training recordings, then fitted on all of them."""
-    train, test = job.examples(fold.train), job.examples(fold.test)
-    validation = job.examples(fold.validation) if fold.validation else None
-    multilabel = job.task.policy.multilabel
-    strength = choose_strength(train, job.judge, multilabel=multilabel, validation=validation, seed=job.seed)
+    train, test = trial.examples(fold.train), trial.examples(fold.test)
+    validation = trial.examples(fold.validation) if fold.validation else None
+    multilabel = trial.task.policy.multilabel
+    strength = choose_strength(train, trial.judge, multilabel=multilabel, validation=validation, seed=trial.seed)
     scores = fit_linear(train, multilabel=multilabel, strength=strength)(test.x)
-    return _one(job, fold, {"C": strength}, scores)
+    return _one(trial, fold, {"C": strength}, scores)
 
 
-def few_shot(job: Job, fold: Fold) -> FoldResult:
+def few_shot(trial: Trial, fold: Fold) -> FoldResult:
     """``k`` exemplars a class by seed: logistic regression, or, for retrieval, similarity to their mean."""
-    train, test = job.examples(fold.train), job.examples(fold.test)
-    policy = job.task.policy
+    train, test = trial.examples(fold.train), trial.examples(fold.test)
+    policy = trial.task.policy
     retrieval = policy.name == "birb"
     settings, metrics = [], []
-    for k in job.shots:
-        for seed in job.seeds:
+    for k in trial.shots:
+        for seed in trial.seeds:
             chosen = train.take(shots(train.y, k, seed))
             probe = centroids(chosen) if retrieval else fit_linear(
                 chosen, multilabel=policy.multilabel, strength=FEW_SHOT_STRENGTH
@@ -124,79 +124,79 @@ def few_shot(job: Job, fold: Fold) -> FoldResult:
             settings.append({"shots": k, "seed": seed, "exemplars": len(chosen.x)})
             metrics.append(measure(policy, probe(test.x), test.y))
     by = "cosine similarity to the mean exemplar" if retrieval else f"logistic regression, C = {FEW_SHOT_STRENGTH:g}"
-    rows = job.task.indices(fold.test)
-    return FoldResult(settings, metrics, None, rows, _counts(job.task, fold), about={"probe": by})
+    rows = trial.task.indices(fold.test)
+    return FoldResult(settings, metrics, None, rows, _counts(trial.task, fold), about={"probe": by})
 
 
-def attentive_probe(job: Job, fold: Fold) -> FoldResult:
+def attentive_probe(trial: Trial, fold: Fold) -> FoldResult:
     """Attention over a clip's tokens, trained on all training clips."""
-    train, test = job.task.indices(fold.train), job.task.indices(fold.test)
+    train, test = trial.task.indices(fold.train), trial.task.indices(fold.test)
     tokens = {
         name: [one.reshape(-1, one.shape[-1]) for one in
-               embed_task(job.model(), job.task, rows, job.cache, kind="tokens", quiet=job.quiet)]
+               embed_task(trial.model(), trial.task, rows, trial.cache, kind="tokens", quiet=trial.quiet)]
         for name, rows in (("train", train), ("test", test))
     }  # fmt: skip
-    multilabel = job.task.policy.multilabel
-    probe = fit_attentive(tokens["train"], job.task.targets(train), multilabel=multilabel, seed=job.seed)
-    return _one(job, fold, {"seed": job.seed}, probe(tokens["test"]))
+    multilabel = trial.task.policy.multilabel
+    probe = fit_attentive(tokens["train"], trial.task.targets(train), multilabel=multilabel, seed=trial.seed)
+    return _one(trial, fold, {"seed": trial.seed}, probe(tokens["test"]))
 
 
-def zero_shot(job: Job, fold: Fold) -> FoldResult:
+def zero_shot(trial: Trial, fold: Fold) -> FoldResult:
     """The model's own scores of the classes that the crosswalk matches.
 
     ``metrics`` are of the matched classes alone (of one-label tasks: of the clips whose class is matched); under
     ``about`` stand those of all classes, the unmatched scored 0.
     """
-    if job.crosswalk is None:
+    if trial.crosswalk is None:
         raise ValueError("zero-shot needs a crosswalk")
-    rows = job.task.indices(fold.test)
-    scores, targets = window_scores(job, job.model(), rows), job.task.targets(rows)
-    mapped = np.zeros((len(rows), len(job.task.classes)), np.float32)
-    for label, classes in job.crosswalk.pairs:
+    rows = trial.task.indices(fold.test)
+    scores, targets = window_scores(trial, trial.model(), rows), trial.task.targets(rows)
+    mapped = np.zeros((len(rows), len(trial.task.classes)), np.float32)
+    for label, classes in trial.crosswalk.pairs:
         part = scores[:, list(classes)]
-        mapped[:, label] = part.max(axis=1) if job.task.policy.multilabel else part.sum(axis=1)
-    matched = np.array([label for label, _ in job.crosswalk.pairs], np.int64)
-    policy = job.task.policy
+        mapped[:, label] = part.max(axis=1) if trial.task.policy.multilabel else part.sum(axis=1)
+    matched = np.array([label for label, _ in trial.crosswalk.pairs], np.int64)
+    policy = trial.task.policy
     kept = np.ones(len(rows), np.bool_) if policy.multilabel else targets[:, matched].any(axis=1)
     own = mapped[kept][:, matched]
     return FoldResult(
         [{}], [measure(policy, own, targets[kept][:, matched])], own, rows[kept],
-        {**_counts(job.task, fold), "test_of_matched_classes": int(kept.sum())}, matched,
+        {**_counts(trial.task, fold), "test_of_matched_classes": int(kept.sum())}, matched,
         {"all_classes": measure(policy, mapped, targets)},
     )  # fmt: skip
 
 
-def fine_tuned(job: Job, fold: Fold) -> FoldResult:
+def fine_tuned(trial: Trial, fold: Fold) -> FoldResult:
     """All weights trained on the fold's training clips, by a recipe: with ``train`` where each has one label."""
-    if job.recipe is None:
+    if trial.recipe is None:
         raise ValueError("fine-tuning needs a recipe")
-    work = job.work / f"{job.task.name}-{fold.name}"
-    train, test = job.task.indices(fold.train), job.task.indices(fold.test)
-    if all(len(job.task.clips[i].labels) == 1 for i in train):
-        run, about = fine_tune(job.task, fold, job.recipe, work, quiet=job.quiet)
-        embedder = load_embedder(str(run), device=job.recipe.model.device)
+    work = trial.work / f"{trial.task.name}-{fold.name}"
+    train, test = trial.task.indices(fold.train), trial.task.indices(fold.test)
+    if all(len(trial.task.clips[i].labels) == 1 for i in train):
+        run, about = fine_tune(trial.task, fold, trial.recipe, work, quiet=trial.quiet)
+        embedder = load_embedder(str(run), device=trial.recipe.model.device)
     else:
-        classifier, about = tune_multilabel(job.task, train, job.recipe, quiet=job.quiet)
-        embedder = embedder_of(classifier, job.recipe.model.model)
-    cached = Job(job.task, None, work / "logits", job.work, quiet=job.quiet)
-    result = _one(job, fold, {"seed": job.recipe.training.seed}, window_scores(cached, embedder, test))
+        classifier, about = tune_multilabel(trial.task, train, trial.recipe, quiet=trial.quiet)
+        embedder = embedder_of(classifier, trial.recipe.model.model)
+    cached = Trial(trial.task, None, work / "logits", trial.work, quiet=trial.quiet)
+    result = _one(trial, fold, {"seed": trial.recipe.training.seed}, window_scores(cached, embedder, test))
     result.about = about
     shutil.rmtree(work, ignore_errors=True)  # a fold's source and weights are as large as the suite
     return result
 
 
-def window_scores(job: Job, embedder: Embedder, rows: Array) -> Array:
+def window_scores(trial: Trial, embedder: Embedder, rows: Array) -> Array:
     """Scores of clips: over their windows the mean, or, where a clip may have several labels, the maximum."""
-    logits = embed_task(embedder, job.task, rows, job.cache, kind="logits", quiet=job.quiet)
+    logits = embed_task(embedder, trial.task, rows, trial.cache, kind="logits", quiet=trial.quiet)
     classifier = embedder.classifier
     if classifier is None:
         raise SuiteError("no classification head", where=embedder.name, expected="a classifier")
     scores = [classifier.objective.scores(torch.from_numpy(one)).numpy() for one in logits]
-    over = np.max if job.task.policy.multilabel else np.mean
+    over = np.max if trial.task.policy.multilabel else np.mean
     return np.stack([over(one, axis=0) for one in scores])
 
 
-RUN: dict[Protocol, Callable[[Job, Fold], FoldResult]] = {
+RUN: dict[Protocol, Callable[[Trial, Fold], FoldResult]] = {
     "zero-shot": zero_shot,
     "linear-probe": linear_probe,
     "few-shot": few_shot,
@@ -206,10 +206,10 @@ RUN: dict[Protocol, Callable[[Job, Fold], FoldResult]] = {
 """Protocol → what runs it on a fold."""
 
 
-def _one(job: Job, fold: Fold, setting: dict[str, Any], scores: Array) -> FoldResult:
-    rows = job.task.indices(fold.test)
-    metrics = measure(job.task.policy, scores, job.task.targets(rows))
-    return FoldResult([setting], [metrics], scores.astype(np.float32), rows, _counts(job.task, fold))
+def _one(trial: Trial, fold: Fold, setting: dict[str, Any], scores: Array) -> FoldResult:
+    rows = trial.task.indices(fold.test)
+    metrics = measure(trial.task.policy, scores, trial.task.targets(rows))
+    return FoldResult([setting], [metrics], scores.astype(np.float32), rows, _counts(trial.task, fold))
 
 
 def _counts(task: Task, fold: Fold) -> dict[str, int]:

@@ -6,7 +6,7 @@ from hf_inatsounds.data.split_info import SplitInfo, split_info, split_table, tr
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.model import default_out, evaluate_model
 from hf_inatsounds.evaluation.processes import launched_processes
-from hf_inatsounds.evaluation.run import RESULTS_FILE, TRAIN_FILE, GeoChoice, environment, evaluate, score_split
+from hf_inatsounds.evaluation.run import RESULTS_FILE, TRAIN_FILE, GeoChoice, environment, evaluate
 
 __all__ = [
     "RESULTS_FILE",
@@ -22,7 +22,6 @@ __all__ = [
     "launched_processes",
     "measures_of",
     "metrics_of",
-    "score_split",
     "split_info",
     "split_table",
     "training_counts",

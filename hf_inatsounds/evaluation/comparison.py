@@ -14,7 +14,7 @@ from hf_inatsounds.errors import CheckpointError, InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.measures import Bootstrap, differences, finite, flat, metrics_of, pair
 from hf_inatsounds.files import defined
 from hf_inatsounds.fingerprints import checkpoint_digest, read_record
-from hf_inatsounds.metrics import average_precision, centred_interval
+from hf_inatsounds.metrics import centred_interval, present_ranking
 from hf_inatsounds.scoring import SCORES_MANIFEST, FileScores
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -72,7 +72,7 @@ def compare(
     replicates = [how.of(scores, space) for scores in loaded]
     metrics = [metrics_of(scores, space, windows=False)["mean"] for scores in loaded]
     about = json.loads((folders[0] / SCORES_MANIFEST).read_text(encoding="utf-8"))
-    precision = [average_precision(s.mean, s.columns[:, None] == np.arange(len(s.classes))) for s in loaded]
+    precision = [present_ranking(s.mean, s.columns, np.arange(len(s.classes))).average_precision for s in loaded]
     return defined({
         "recordings": len(loaded[0].recording_id),
         "present_classes": len(np.unique(loaded[0].label)),

@@ -104,7 +104,7 @@ def measures_of(scores: FileScores, label_space: LabelSpace, training: Array | N
     ranking = present_ranking(scores.mean, scores.columns, np.arange(len(scores.classes)))
     items = np.bincount(scores.columns, minlength=len(scores.classes))
     ranks = [label_space.ranks[c] for c in scores.classes]
-    headline = file_metrics(scores.mean, scores.columns, present=np.flatnonzero(items), ranks=ranks)
+    headline = file_metrics(scores.mean, scores.columns, present=np.flatnonzero(items), ranks=ranks, ranking=ranking)
     replicates = how.of(scores, label_space)
     groups = {"supercategory": [label_space.taxa[c].supercategory for c in scores.classes]}
     if training is not None:

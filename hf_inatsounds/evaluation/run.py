@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from hf_inatsounds.audio.defects import DefectLog
 from hf_inatsounds.audio.digests import count_identical, read_digests
 from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.data.split_info import SplitInfo, training_counts
@@ -28,7 +25,7 @@ from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.progress import note, track
 from hf_inatsounds.runtime.devices import device_name, dtype_name
 from hf_inatsounds.runtime.launched import Launched
-from hf_inatsounds.scoring import FileScores, score_recordings
+from hf_inatsounds.scoring import FileScores
 from hf_inatsounds.scoring.folder import WORK, Blocks, block_size, finished
 from hf_inatsounds.scoring.scores import SCORES_MANIFEST
 
@@ -71,42 +68,6 @@ class GeoChoice:
 
     def __post_init__(self) -> None:
         Reweighting(self.mode or "mask", self.threshold, self.weight)  # validates
-
-
-def score_split(
-    classifier: Classifier,
-    info: SplitInfo,
-    window: WindowSpec,
-    *,
-    batch_size: int = 32,
-    quiet: bool = False,
-    part: tuple[int, int] = (0, 1),
-) -> tuple[FileScores | None, DefectLog]:
-    """Score a split, or one process's part of it.
-
-    Args:
-        classifier: what scores; its label space must be the split's.
-        info: the split.
-        window: how recordings are cut.
-        batch_size: windows a forward pass.
-        quiet: no progress bar.
-        part: (i, n): every n-th recording from the i-th on.
-
-    Returns:
-        Scores, None where the part holds no recording, and what was wrong with the recordings.
-
-    Raises:
-        CheckpointError: if the checkpoint's classes are not the dataset's.
-        InatSoundsError: if the window is longer than the model's input.
-    """
-    fit_classes(classifier, info.label_space, info.present.tolist())
-    classifier.frontend.check_window(window)
-    mine: Iterable[dict[str, Any]] = islice(info.rows(), part[0], None, part[1])
-    total = len(range(part[0], len(info.labels), part[1]))
-    if not total:
-        return None, DefectLog()
-    rows: Iterator[dict[str, Any]] = track(mine, f"scoring {info.split}", total=total, quiet=quiet)
-    return score_recordings(classifier, rows, window, present=info.present, batch_size=batch_size)
 
 
 def scored_classes(info: SplitInfo, scored: Scored) -> Array:

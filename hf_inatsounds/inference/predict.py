@@ -23,7 +23,6 @@ from hf_inatsounds.errors import AudioError, CheckpointError, printable, storabl
 from hf_inatsounds.models.classifier import Classifier
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FORMATS = ("csv", "parquet", "raven", "audacity")
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def write_detections(
     Args:
         detections: in the order of their recordings.
         path: the file.
-        form: one of ``FORMATS``.
+        form: "parquet", or one of ``LINES``.
         heard: as :func:`raven_lines` takes it; None for no other formats than Raven's.
 
     Returns:

@@ -6,14 +6,13 @@ from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_accuracies, top_k
 from hf_inatsounds.metrics.bootstrap import Replicates, bootstrap, centred_interval, resample_weights
 from hf_inatsounds.metrics.calibration import (
     Reliability,
-    binary_brier_score,
     brier_score,
     expected_calibration_error,
     reliability_curve,
     wilson_interval,
 )
 from hf_inatsounds.metrics.multilabel import label_ranking_average_precision, t1_accuracy
-from hf_inatsounds.metrics.pooling import FilePool, aggregate, softmax
+from hf_inatsounds.metrics.pooling import FilePool, softmax
 from hf_inatsounds.metrics.protocols import (
     PROTOCOLS,
     Protocol,
@@ -22,7 +21,7 @@ from hf_inatsounds.metrics.protocols import (
     multilabel_metrics,
     present_ranking,
 )
-from hf_inatsounds.metrics.ranking import RankingMetrics, average_precision, f1_max, ranking_metrics, roc_auc
+from hf_inatsounds.metrics.ranking import RankingMetrics, ranking_metrics, ranking_of_targets
 from hf_inatsounds.metrics.thresholds import rows_of_labels, rows_of_targets
 
 __all__ = [
@@ -32,23 +31,19 @@ __all__ = [
     "RankingMetrics",
     "Reliability",
     "Replicates",
-    "aggregate",
-    "average_precision",
-    "binary_brier_score",
     "bootstrap",
     "brier_score",
     "centred_interval",
     "expected_calibration_error",
-    "f1_max",
     "file_metrics",
     "inatsounds_metrics",
     "label_ranking_average_precision",
     "multilabel_metrics",
     "present_ranking",
     "ranking_metrics",
+    "ranking_of_targets",
     "reliability_curve",
     "resample_weights",
-    "roc_auc",
     "rows_of_labels",
     "rows_of_targets",
     "softmax",

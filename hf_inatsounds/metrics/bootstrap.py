@@ -96,7 +96,6 @@ def bootstrap(
     ranks: Sequence[Any] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    threads: int | None = None,
 ) -> Replicates:
     """The metrics of ``file_metrics`` on resamples of the items.
 
@@ -109,7 +108,6 @@ def bootstrap(
         ranks: lineages of all classes, by label; None leaves the ranks out.
         resamples: R.
         seed: of the draws.
-        threads: None for one a core.
 
     Raises:
         ValueError: if shapes do not fit, a label is not among the classes, or a score is NaN.
@@ -119,7 +117,7 @@ def bootstrap(
         raise ValueError(f"scores must be (N, K) with labels among K classes; got {scores.shape}, {len(classes)}")
     weights = resample_weights(len(labels), resamples, seed)
     rows = rows_of_labels(labels, classes)
-    values = np.stack(each_class(lambda column, mine: _one(column, mine, weights), scores, rows, threads=threads))
+    values = np.stack(each_class(lambda column, mine: _one(column, mine, weights), scores, rows))
     metrics = {name: _means(values[:, i]) for i, name in enumerate(("map", "f1_max", "roc_auc"))}
     places = true_places(scores, columns)
     for k in TOPS:

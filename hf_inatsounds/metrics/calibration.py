@@ -111,15 +111,3 @@ def brier_score(scores: Array, labels: Array) -> float:
     true = scores[np.arange(len(labels)), labels].astype(np.float64)
     squares = np.einsum("nc,nc->n", scores, scores, dtype=np.float64)
     return float((squares - 2.0 * true + 1.0).mean())
-
-
-def binary_brier_score(scores: Array, targets: Array) -> Array:
-    """Brier's score of each class on its own: ``mean (s - t)²`` over the items, (C,) in [0, 1].
-
-    Source: sklearn.metrics.brier_score_loss of a binary target.
-
-    >>> binary_brier_score(np.array([[0.5], [1.0]]), np.array([[True], [True]]))
-    array([0.125])
-    """
-    gaps: Array = ((np.asarray(scores, np.float64) - np.asarray(targets)) ** 2).mean(axis=0)
-    return gaps

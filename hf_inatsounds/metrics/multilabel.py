@@ -51,6 +51,7 @@ def label_ranking_average_precision(scores: Array, targets: Array, *, no_call: L
     >>> label_ranking_average_precision(np.array([[0.9, 0.1, 0.5]]), np.array([[True, False, True]]))
     1.0
     """
+    from scipy.sparse import csr_array
     from sklearn.metrics import label_ranking_average_precision_score
 
     scores, targets = checked(scores, targets)
@@ -60,7 +61,7 @@ def label_ranking_average_precision(scores: Array, targets: Array, *, no_call: L
         return float("nan")
     if np.isinf(scores).any():  # which sklearn refuses
         scores = np.nan_to_num(scores)
-    return float(label_ranking_average_precision_score(targets, scores))
+    return float(label_ranking_average_precision_score(csr_array(targets), scores))
 
 
 def macro_f1(scores: Array, targets: Array, threshold: float = 0.5) -> float:

@@ -11,52 +11,22 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def softmax(logits: Array, *, only: Array | None = None) -> Array:
+def softmax(logits: Array) -> Array:
     """Softmax over the last axis, in float64.
 
     Args:
         logits: (…, C).
-        only: classes that take part; others score 0. None for all.
 
     Returns:
         (…, C), rows summing to 1.
 
-    >>> softmax(np.array([0.0, 0.0, 9.0]), only=np.array([0, 1]))
-    array([0.5, 0.5, 0. ])
+    >>> softmax(np.array([2.0, 2.0]))
+    array([0.5, 0.5])
     """
     logits = np.asarray(logits)
-    if only is not None:
-        scores = np.zeros(logits.shape)
-        scores[..., only] = softmax(logits[..., only])
-        return scores
     exponents = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     exponents /= exponents.sum(axis=-1, keepdims=True)
     return exponents
-
-
-def aggregate(window_scores: Array, file_index: Array, n_files: int, aggregation: Literal["mean", "max"]) -> Array:
-    """File-level scores: mean or maximum over each file's windows.
-
-    Args:
-        window_scores: (W, C).
-        file_index: (W,) int, the file of each window, in [0, n_files); any order.
-        n_files: F.
-        aggregation: "mean" (the headline) or "max".
-
-    Returns:
-        (F, C) float64.
-
-    Raises:
-        ValueError: if a file has no window.
-
-    >>> aggregate(np.array([[0.2, 0.8], [0.4, 0.6]]), np.array([0, 0]), 1, "mean").round(2)
-    array([[0.3, 0.7]])
-    """
-    _, order, starts, lengths = _runs(file_index)
-    _check_all(np.bincount(file_index, minlength=n_files), n_files)
-    operation = np.add if aggregation == "mean" else np.maximum
-    found: Array = operation.reduceat(np.asarray(window_scores, dtype=np.float64)[order], starts, axis=0)
-    return found / lengths[:, None] if aggregation == "mean" else found
 
 
 class FilePool:
@@ -128,7 +98,10 @@ class FilePool:
         Raises:
             ValueError: if a file has had no window.
         """
-        _check_all(self.counts, len(self.counts))
+        if (self.counts == 0).any():
+            raise ValueError(
+                f"file_index must name each of {len(self.counts)} files; got no window of file {self.counts.argmin()}"
+            )
         return {
             "mean": self._sum / self.counts[:, None],
             "max": self._maximum.copy(),
@@ -141,9 +114,3 @@ def _runs(file_index: Array) -> tuple[Array, Array, Array, Array]:
     order = np.argsort(file_index, kind="stable")
     files, starts, lengths = np.unique(file_index[order], return_index=True, return_counts=True)
     return files, order, starts, lengths
-
-
-def _check_all(found: Array, n_files: int) -> None:
-    if len(found) > n_files or (found == 0).any():
-        what = f"file {len(found) - 1}" if len(found) > n_files else f"no window of file {int(np.argmin(found))}"
-        raise ValueError(f"file_index must name each of {n_files} files; got {what}")

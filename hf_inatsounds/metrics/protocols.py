@@ -118,7 +118,7 @@ def file_metrics(
         labels: (N,) int in [0, C).
         present: classes that the split holds.
         ranks: C lineages, as :func:`taxon_accuracy` takes them; None leaves ``taxon_accuracy`` out.
-        ranking: of the present classes, where it is known already.
+        ranking: of all classes, where it is known already.
 
     Returns:
         ``{"map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average", "top5_class_average",

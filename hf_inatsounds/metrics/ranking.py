@@ -1,4 +1,7 @@
-"""Threshold-free metrics of scores, class by class: average precision, best F1, ROC-AUC."""
+"""Threshold-free metrics of scores, class by class: average precision, best F1, ROC-AUC.
+
+By hand, since sklearn's three functions sort each class's scores anew: docs/benchmarks.md has the difference.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from hf_inatsounds.metrics.multilabel import checked
 from hf_inatsounds.metrics.thresholds import Counts, counts, each_class, rows_of_targets
 
 Absent = Literal["ignore", "zero", "error"]
@@ -21,89 +25,49 @@ class RankingMetrics(NamedTuple):
     roc_auc: Array
 
 
-def average_precision(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array:
-    r"""Average precision of each class.
+def ranking_of_targets(scores: Array, targets: Array, *, absent: Absent = "ignore") -> RankingMetrics:
+    r"""Average precision, F1-max and ROC-AUC of each class of items with any number of labels.
 
-    ``AP = Σ_n (R_n - R_{n-1}) P_n`` over the distinct scores of a class in descending order; tied scores are
-    one threshold.
+    - ``AP = Σ_n (R_n - R_{n-1}) P_n`` over the distinct scores of a class in descending order; tied scores are one
+      threshold
+    - F1-max: the best F1 over all thresholds, chosen on these very scores
+    - ROC-AUC: the chance that a positive outranks a negative, ties half
 
     Args:
         scores: (N, C) real, higher is more likely. No NaN.
         targets: (N, C) bool.
-        absent: what a class without a positive gets: "ignore" NaN, "zero" 0, "error" an error.
-
-    Returns:
-        (C,) float64 in [0, 1], or NaN.
+        absent: what a class without a positive, or for ROC-AUC without a negative, gets: "ignore" NaN, "zero" 0,
+            "error" an error.
 
     Raises:
         ValueError: if the shapes differ, a score is NaN, or ``absent`` is "error" and a class is absent.
 
-    Source: sklearn.metrics.average_precision_score, ties included.
+    Source: sklearn's average_precision_score and roc_auc_score, ties included; cvl-umass/iNatSounds ("F1-max"), over
+    sklearn's precision_recall_curve.
 
-    >>> average_precision(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]])).round(4)
-    array([0.8333])
+    >>> found = ranking_of_targets(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]]))
+    >>> [values.round(4).tolist() for values in found]
+    [[0.8333], [0.8], [0.5]]
     """
-    return with_policy(_of_targets(scores, targets).average_precision, absent)
+    scores, targets = checked(scores, targets)
+    return RankingMetrics(
+        *(with_policy(values, absent) for values in ranking_metrics(scores, rows_of_targets(targets)))
+    )
 
 
-def f1_max(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array:
-    """Best F1 of each class over all thresholds, chosen on these very scores.
-
-    Args:
-        scores: (N, C) real, no NaN.
-        targets: (N, C) bool.
-        absent: as for :func:`average_precision`.
-
-    Returns:
-        (C,) float64 in [0, 1], or NaN.
-
-    Raises:
-        ValueError: as for :func:`average_precision`.
-
-    Source: cvl-umass/iNatSounds ("F1-max"), over sklearn's precision_recall_curve.
-
-    >>> f1_max(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]])).round(4)
-    array([0.8])
-    """
-    return with_policy(_of_targets(scores, targets).f1_max, absent)
-
-
-def roc_auc(scores: Array, targets: Array, *, absent: Absent = "ignore") -> Array:
-    """Area under the ROC curve of each class: the chance that a positive outranks a negative, ties half.
-
-    Args:
-        scores: (N, C) real, no NaN.
-        targets: (N, C) bool.
-        absent: as for :func:`average_precision`; a class without a negative counts as absent too.
-
-    Returns:
-        (C,) float64 in [0, 1], or NaN.
-
-    Raises:
-        ValueError: as for :func:`average_precision`.
-
-    Source: sklearn.metrics.roc_auc_score.
-
-    >>> roc_auc(np.array([[0.9], [0.8], [0.7]]), np.array([[True], [False], [True]]))
-    array([0.5])
-    """
-    return with_policy(_of_targets(scores, targets).roc_auc, absent)
-
-
-def ranking_metrics(scores: Array, rows: Sequence[Array], *, threads: int | None = None) -> RankingMetrics:
+def ranking_metrics(scores: Array, rows: Sequence[Array]) -> RankingMetrics:
     """All three of each class from one sort.
 
     Args:
         scores: (N, C) real, no NaN.
         rows: rows of the positives of each class, as ``rows_of_targets`` and ``rows_of_labels`` make them.
-        threads: None for one a core.
 
     Raises:
         ValueError: if a score is NaN.
     """
     if scores.ndim != 2 or len(rows) != scores.shape[1]:
         raise ValueError(f"scores must be (N, C) with C positives' rows; got {scores.shape} and {len(rows)}")
-    return RankingMetrics(*np.array(each_class(_one, scores, rows, threads=threads)).reshape(-1, 3).T)
+    return RankingMetrics(*np.array(each_class(_one, scores, rows)).reshape(-1, 3).T)
 
 
 def with_policy(values: Array, absent: Absent) -> Array:
@@ -118,15 +82,6 @@ def with_policy(values: Array, absent: Absent) -> Array:
     if absent == "error" and missing.any():
         raise ValueError(f"class {int(np.flatnonzero(missing)[0])} has no positive, or no negative, among the targets")
     return np.where(missing, 0.0, values) if absent == "zero" else values
-
-
-def _of_targets(scores: Array, targets: Array) -> RankingMetrics:
-    scores, targets = np.asarray(scores), np.asarray(targets)
-    if scores.ndim != 2 or scores.shape != targets.shape:
-        raise ValueError(f"scores and targets must both be (N, C); got {scores.shape} and {targets.shape}")
-    if targets.dtype != np.bool_:
-        raise ValueError(f"targets must be bool; got {targets.dtype}")
-    return ranking_metrics(scores, rows_of_targets(targets))
 
 
 def _one(column: Array, rows: Array) -> tuple[float, float, float]:

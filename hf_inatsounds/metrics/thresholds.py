@@ -84,16 +84,13 @@ def rows_of_labels(labels: Array, classes: Array) -> list[Array]:
     return [order[first:last] for first, last in zip(left, right, strict=True)]
 
 
-def each_class(
-    one: Callable[[Array, Array], T], scores: Array, rows: Sequence[Array], *, threads: int | None = None
-) -> list[T]:
+def each_class(one: Callable[[Array, Array], T], scores: Array, rows: Sequence[Array]) -> list[T]:
     """``one(column, rows)`` of each class, in threads (numpy sorts without the interpreter's lock).
 
     Args:
         one: takes a class's scores (N,) and its positives' rows (P,).
         scores: (N, C).
         rows: C arrays.
-        threads: None for one a core.
 
     Raises:
         ValueError: what ``one`` raises, with the class before it.
@@ -110,10 +107,7 @@ def each_class(
         return found
 
     firsts = range(0, scores.shape[1], BLOCK)
-    threads = min(threads or cores(), len(firsts))
-    if threads <= 1:
-        return [value for first in firsts for value in block(first)]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return [value for values in pool.map(block, firsts) for value in values]
 
 

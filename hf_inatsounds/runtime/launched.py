@@ -81,10 +81,6 @@ class Launched:
             with self.waiting_for(what):
                 distributed.barrier(group=self._group)
 
-    def wait_for_everyone(self) -> None:
-        """As accelerate's state has it."""
-        self.wait("the other processes")
-
     def gather(self, value: Any, what: str) -> list[Any]:
         """``value`` of each process, in their order; all processes get all, however long one takes."""
         if self._group is None:

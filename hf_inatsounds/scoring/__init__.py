@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hf_inatsounds.scoring.folder import score_to_folder
 from hf_inatsounds.scoring.recordings import read_windows, score_recordings
 from hf_inatsounds.scoring.scores import SCORES_FILE, SCORES_MANIFEST, WINDOWS_FILE, FileScores
 
@@ -13,5 +12,4 @@ __all__ = [
     "FileScores",
     "read_windows",
     "score_recordings",
-    "score_to_folder",
 ]

@@ -165,38 +165,6 @@ def finished(out: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, li
         return None, []  # none yet, damaged, or of an earlier version: made again
 
 
-def score_to_folder(
-    classifier: Classifier,
-    rows: Iterable[dict[str, Any]],
-    out: str | Path,
-    window: WindowSpec,
-    *,
-    classes: Array,
-    plan: dict[str, Any],
-    about: dict[str, Any],
-    batch_size: int = 32,
-) -> DefectLog:
-    """Score rows into a folder in this process, going on where an interrupted scoring of the same plan stopped.
-
-    Args:
-        classifier: what scores.
-        rows: dataset rows, in an order that a resume would have too.
-        out: the folder.
-        window: how recordings are cut.
-        classes: classes that take part, ascending.
-        plan: what the scores depend on (checkpoint, split …), in JSON's types.
-        about: what the manifest says besides.
-        batch_size: windows a forward pass.
-
-    Returns:
-        What was wrong with the recordings.
-    """
-    blocks = Blocks(Path(out) / WORK, plan)
-    blocks.prepare()
-    blocks.score(classifier, rows, window, classes, batch_size=batch_size)
-    return blocks.join(Path(out), about)
-
-
 def _in_order(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
     """Rows of all tables by recording, a row group at a time; the tables stay on disk, memory-mapped."""
     ids = np.concatenate([table["recording_id"].to_numpy() for table in tables])

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from hf_inatsounds.errors import ScoresError
-from hf_inatsounds.metrics import average_precision
+from hf_inatsounds.metrics import ranking_metrics, rows_of_labels
 from hf_inatsounds.scoring.recordings import read_windows
 from hf_inatsounds.training.validation import CentralWindow, Validator
 
@@ -56,7 +56,7 @@ def neighbour_metrics(embeddings: Array, labels: Array) -> dict[str, float]:
         similarity[itself, start + itself] = -2.0  # below every cosine
         scores[start : start + BLOCK] = np.maximum.reduceat(similarity, starts, axis=1)
     several = counts > 1
-    precision = average_precision(scores[:, several], labels[:, None] == classes[several])
+    precision = ranking_metrics(scores[:, several], rows_of_labels(labels, classes[several])).average_precision
     right = (classes[scores.argmax(1)] == labels)[np.isin(labels, classes[several])]
     return {"map": float(np.nanmean(precision)), "top1": float(right.mean())}
 

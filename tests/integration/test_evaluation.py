@@ -8,7 +8,7 @@ import torch
 from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import AudioError, CheckpointError, ScoresError, SourceError
-from hf_inatsounds.evaluation import evaluate, metrics_of, score_split, split_info
+from hf_inatsounds.evaluation import evaluate, metrics_of, split_info
 from hf_inatsounds.inference.predict import predict_file
 from hf_inatsounds.metrics import inatsounds_metrics
 from hf_inatsounds.models.classifier import Classifier, build_classifier, load_classifier
@@ -47,7 +47,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_the_order_nor_on_the_part(tin
     others = [
         score_recordings(classifier, rows, WINDOW, present=info.present, batch_size=1)[0],
         score_recordings(classifier, rows[::-1], WINDOW, present=info.present, batch_size=5)[0],
-        FileScores.merge([score_split(classifier, info, WINDOW, quiet=True, part=(i, 2))[0] for i in (1, 0)]),
+        FileScores.merge([score_recordings(classifier, rows[i::2], WINDOW, present=info.present)[0] for i in (1, 0)]),
     ]
     for found in others:
         assert found.recording_id.tolist() == expected.recording_id.tolist()
@@ -131,12 +131,13 @@ def test_a_recording_that_cannot_be_read_counts_as_silence_and_is_named(tmp_path
     assert [row["recording_id"] for row in defects.report()["defects"]["empty"]] == [scores.recording_id[0]]
 
 
-def test_another_datasets_classes_are_refused(scored, archives):
+def test_another_datasets_classes_are_refused(scored, archives, tmp_path):
     classifier, _ = scored
+    info = split_info(str(archives), "all", "test")
     with pytest.raises(
         CheckpointError, match=r"label spaces differ.*found 3 classes, 'Rana una' at label 0; expected 12"
     ):
-        score_split(classifier, split_info(str(archives), "all", "test"), WINDOW, quiet=True)
+        evaluate(classifier, info, tmp_path, window=WINDOW, checkpoint="somewhere/model", quiet=True)
 
 
 def test_splits_and_names_that_cannot_be_evaluated_are_named(tiny):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hf_inatsounds.archives.forward import iterate_members
 from hf_inatsounds.audio import Recording, probe, read_window
 from hf_inatsounds.audio.ogg import pages
-from hf_inatsounds.audio.wav import plain_wav, wav_is_truncated
+from hf_inatsounds.audio.wav import plain_wav
 from hf_inatsounds.errors import AudioError
 from tests.helpers.archive import RATE, tone, wav
 
@@ -128,7 +128,7 @@ def test_a_truncated_wav_is_read_as_far_as_it_goes():
 
 def test_a_streamed_wav_of_open_length_is_not_called_truncated():
     head = CONTENT[:40] + (0xFFFFFFFF).to_bytes(4, "little")
-    assert not wav_is_truncated(head, size=len(CONTENT))
+    assert not probe(head + CONTENT[44:]).truncated
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all" * 10, CONTENT[:30]])

@@ -7,12 +7,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from hf_inatsounds.metrics import (
-    aggregate,
-    average_precision,
-    f1_max,
+    FilePool,
     file_metrics,
     inatsounds_metrics,
-    roc_auc,
+    ranking_of_targets,
     softmax,
     taxon_accuracy,
     top_k_accuracy,
@@ -69,7 +67,7 @@ def scored_targets(draw):
 @settings(max_examples=150)
 def test_ranking_metrics_equal_sklearn_with_ties_and_absent_classes(drawn):
     scores, targets = drawn
-    precision, best, area = average_precision(scores, targets), f1_max(scores, targets), roc_auc(scores, targets)
+    precision, best, area = ranking_of_targets(scores, targets)
     for c in range(scores.shape[1]):
         s, t = scores[:, c], targets[:, c]
         if not t.any():
@@ -87,10 +85,10 @@ def test_ranking_metrics_equal_sklearn_with_ties_and_absent_classes(drawn):
 
 def test_policies_for_absent_classes():
     scores, targets = np.array([[0.1, 0.2], [0.3, 0.4]]), np.array([[True, False], [False, False]])
-    assert np.isnan(average_precision(scores, targets)[1])
-    assert average_precision(scores, targets, absent="zero")[1] == 0
+    assert np.isnan(ranking_of_targets(scores, targets).average_precision[1])
+    assert ranking_of_targets(scores, targets, absent="zero").average_precision[1] == 0
     with pytest.raises(ValueError, match="class 1 has no positive"):
-        average_precision(scores, targets, absent="error")
+        ranking_of_targets(scores, targets, absent="error")
 
 
 @pytest.mark.parametrize(
@@ -98,12 +96,12 @@ def test_policies_for_absent_classes():
     [
         (np.zeros((2, 2)), np.zeros((2, 3), bool), r"\(2, 2\) and \(2, 3\)"),
         (np.zeros((2, 2)), np.zeros((2, 2), int), "must be bool"),
-        (np.array([[0.0], [np.nan]]), np.array([[True], [False]]), "class 0 hold NaN in row 1"),
+        (np.array([[0.0], [np.nan]]), np.array([[True], [False]]), "NaN in row 1"),
     ],
 )
 def test_bad_arrays_are_refused(scores, targets, message):
     with pytest.raises(ValueError, match=message):
-        average_precision(scores, targets)
+        ranking_of_targets(scores, targets)
 
 
 def test_top_k_on_a_hand_computed_case():
@@ -127,23 +125,27 @@ def test_a_rank_is_right_only_with_all_ranks_above_it():
 
 def test_aggregation_does_not_depend_on_the_order_of_windows():
     generator = np.random.default_rng(0)
-    scores, files = generator.random((20, 4)), np.arange(20) % 5
+    logits, files = generator.random((20, 4)), np.arange(20) % 5
     order = generator.permutation(20)
-    for how in ("mean", "max"):
-        np.testing.assert_allclose(
-            aggregate(scores, files, 5, how), aggregate(scores[order], files[order], 5, how), atol=1e-12
-        )
+    pools = [FilePool(5, 4), FilePool(5, 4)]
+    pools[0].add(logits, files)
+    pools[1].add(logits[order], files[order])
+    for how, expected in pools[0].scores().items():
+        np.testing.assert_allclose(pools[1].scores()[how], expected, atol=1e-12)
+    np.testing.assert_allclose(pools[0].scores()["mean"], softmax(logits).reshape(4, 5, 4).mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(pools[0].scores()["max"], softmax(logits).reshape(4, 5, 4).max(axis=0), atol=1e-12)
 
 
 def test_a_file_without_windows_is_an_error():
+    pool = FilePool(2, 2)
+    pool.add(np.zeros((1, 2)), np.array([0]))
     with pytest.raises(ValueError, match="no window of file 1"):
-        aggregate(np.zeros((1, 2)), np.array([0]), 2, "mean")
+        pool.scores()
 
 
-def test_softmax_over_some_classes_gives_the_others_nothing():
-    scores = softmax(np.array([[1.0, 2.0, 50.0]]), only=np.array([0, 1]))
-    assert scores[0, 2] == 0
-    assert scores.sum() == pytest.approx(1)
+def test_softmax_neither_overflows_nor_depends_on_the_level():
+    scores = softmax(np.array([[1000.0, 1001.0], [-1000.0, -999.0]]))
+    np.testing.assert_allclose(scores, [[1 / (1 + np.e), np.e / (1 + np.e)]] * 2)
 
 
 def test_present_classes_must_exist():

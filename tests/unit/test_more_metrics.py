@@ -15,7 +15,6 @@ from hf_inatsounds.metrics import (
     PROTOCOLS,
     FilePool,
     Protocol,
-    binary_brier_score,
     bootstrap,
     brier_score,
     expected_calibration_error,
@@ -152,12 +151,8 @@ def test_calibration_is_torchmetrics_and_sklearns(n, c, bins, seed):
         torch.from_numpy(scores), torch.from_numpy(labels), c, n_bins=bins, norm="l1"
     )
     assert expected_calibration_error(scores.max(axis=1), hits, bins=bins) == pytest.approx(float(expected), abs=1e-6)
-    one_hot = np.eye(c)[labels]
     expected = sklearn.metrics.brier_score_loss(labels, scores, labels=np.arange(c), scale_by_half=False)
     assert brier_score(scores, labels) == pytest.approx(expected, abs=1e-9)
-    if len(set(labels)) > 1:
-        expected = [sklearn.metrics.brier_score_loss(one_hot[:, i], scores[:, i]) for i in range(c)]
-        np.testing.assert_allclose(binary_brier_score(scores, one_hot), expected, atol=1e-9)
 
 
 def test_the_reliability_curve_is_sklearns():

@@ -26,7 +26,7 @@ PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class Classification:
+class ClassificationSet:
     """A data set of one label a recording.
 
     Attributes:
@@ -43,7 +43,7 @@ class Classification:
 
 
 @dataclass(frozen=True)
-class Detection:
+class DetectionSet:
     """A data set of events in long recordings.
 
     Attributes:
@@ -68,19 +68,19 @@ _ENABIRDS = (
     "AMCR AMGO AMRE AMRO BAWW BCCH BGGN BHCO BHVI BLJA BTNW BWWA CARW COYE EATO HETH HOWA KEWA LOWA NOCA NOFL OVEN "
     "RBGR RBWO RCKI REVI SCTA SWTH TUTI WBNU WITU WOTH YBCU OTHR"
 )
-DATASETS: dict[str, Classification | Detection] = {
-    "watkins": Classification("watkins/annotations.", 31, 44_100, 3),
-    "bats": Classification("egyptian_fruit_bats/annotations.", 10, 250_000, 5),
-    "cbi": Classification("cbi/annotations.", 264, 44_100, 10),
-    "dogs": Classification("dogs/annotations.", 10, 44_100, 10),
-    "humbugdb": Classification("HumBugDB/data/metadata/", 14, 44_100, 3),
-    "esc50": Classification("esc50/meta/esc50.", 50, 44_100, 5),
-    "speech-commands": Classification("speech_commands/", 35, 16_000, 1),
-    "dcase": Detection("dcase/", tuple(_DCASE.split()), 16_000, 2, 1),
-    "enabirds": Detection("enabirds/", tuple(_ENABIRDS.split()), 32_000, 2, 1, "OTHR"),
-    "hiceas": Detection("hiceas/", ("1",), 22_050, 10, 5),
-    "rfcx": Detection("rfcx/", tuple(str(i) for i in range(24)), 48_000, 10, 5),
-    "gibbons": Detection("hainan_gibbons/", ("1", "2", "3"), 9_600, 4, 2, "1"),
+DATASETS: dict[str, ClassificationSet | DetectionSet] = {
+    "watkins": ClassificationSet("watkins/annotations.", 31, 44_100, 3),
+    "bats": ClassificationSet("egyptian_fruit_bats/annotations.", 10, 250_000, 5),
+    "cbi": ClassificationSet("cbi/annotations.", 264, 44_100, 10),
+    "dogs": ClassificationSet("dogs/annotations.", 10, 44_100, 10),
+    "humbugdb": ClassificationSet("HumBugDB/data/metadata/", 14, 44_100, 3),
+    "esc50": ClassificationSet("esc50/meta/esc50.", 50, 44_100, 5),
+    "speech-commands": ClassificationSet("speech_commands/", 35, 16_000, 1),
+    "dcase": DetectionSet("dcase/", tuple(_DCASE.split()), 16_000, 2, 1),
+    "enabirds": DetectionSet("enabirds/", tuple(_ENABIRDS.split()), 32_000, 2, 1, "OTHR"),
+    "hiceas": DetectionSet("hiceas/", ("1",), 22_050, 10, 5),
+    "rfcx": DetectionSet("rfcx/", tuple(str(i) for i in range(24)), 48_000, 10, 5),
+    "gibbons": DetectionSet("hainan_gibbons/", ("1", "2", "3"), 9_600, 4, 2, "1"),
 }
 FOLD = Fold("test", ("train",), ("test",), ("valid",))
 
@@ -101,14 +101,14 @@ def load_beans(folder: Path, only: Sequence[str] = ()) -> Suite:
     return Suite("beans", tuple(tasks.values()), left_out=left_out)
 
 
-def _table(data: Path, one: Classification | Detection, part: str) -> Path:
-    return data / f"{one.stem}{part}.{'csv' if isinstance(one, Classification) else 'jsonl'}"
+def _table(data: Path, one: ClassificationSet | DetectionSet, part: str) -> Path:
+    return data / f"{one.stem}{part}.{'csv' if isinstance(one, ClassificationSet) else 'jsonl'}"
 
 
 def _task(name: str, root: Path, data: Path) -> Task:
     one = DATASETS[name]
     rate = f"the benchmark resamples to {one.sampling_rate:,} Hz; a model here hears its own rate"
-    if isinstance(one, Classification):
+    if isinstance(one, ClassificationSet):
         clips, classes = _classification(one, root, data)
         odd = () if len(classes) == one.n_classes else (f"{len(classes)} classes; the published set: {one.n_classes}",)
         # its splits are the benchmark's own; recordings of one individual or day stand on both sides
@@ -117,7 +117,7 @@ def _task(name: str, root: Path, data: Path) -> Task:
                 disjoint="clip", notes=(rate,))  # fmt: skip
 
 
-def _classification(one: Classification, root: Path, data: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
+def _classification(one: ClassificationSet, root: Path, data: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
     rows = [
         (row, part, f"{_table(data, one, part)}, line {number}")
         for part in PARTS
@@ -134,7 +134,7 @@ def _classification(one: Classification, root: Path, data: Path) -> tuple[tuple[
     return tuple(clips), classes
 
 
-def _detection(name: str, one: Detection, root: Path, data: Path) -> tuple[Clip, ...]:
+def _detection(name: str, one: DetectionSet, root: Path, data: Path) -> tuple[Clip, ...]:
     clips = []
     for part in PARTS:
         table = _table(data, one, part)
@@ -159,7 +159,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
     return dict(row)
 
 
-def _recording(one: Detection, row: dict[str, Any], root: Path, part: str, where: str) -> list[Clip]:
+def _recording(one: DetectionSet, row: dict[str, Any], root: Path, part: str, where: str) -> list[Clip]:
     path = str(inside(root, str(row["path"]), where=where))
     length_s = checked_end_s(number_of(row["length"], f"{where}, length"), path, where=where)
     events = [_event(one, annotation, path, where) for annotation in row["annotations"]]
@@ -170,7 +170,7 @@ def _recording(one: Detection, row: dict[str, Any], root: Path, part: str, where
     return clips
 
 
-def _event(one: Detection, annotation: Any, path: str, where: str) -> Event:
+def _event(one: DetectionSet, annotation: Any, path: str, where: str) -> Event:
     try:
         start, end, label = annotation["st"], annotation["ed"], str(annotation["label"])
     except (KeyError, TypeError) as error:
