@@ -22,6 +22,7 @@ from hf_inatsounds.reports import (
     signed,
     summarise,
 )
+from hf_inatsounds.runtime.installing import INSTALL
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
 CARD_FILE = "README.md"
@@ -170,6 +171,7 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
         evaluations=[_shown(results) for results in evaluations],
         official=first["dataset"]["classes"] == OFFICIAL_CLASSES,
         terms=TERMS,
+        install=INSTALL,
         citation=CITATION,
         environment=first["environment"],
     )
