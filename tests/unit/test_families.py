@@ -271,6 +271,7 @@ def refusal(checkpoint, chosen):
     return "" if classifier.logits([noise(classifier.sampling_rate), noise(0)]).shape == (2, 3) else "other shapes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", TINY)
 def test_settings_of_a_feature_extractor_fit_or_are_refused_in_a_line(preset, tmp_path):
     build(preset).save(tmp_path)
