@@ -21,6 +21,7 @@ from hf_inatsounds.metrics import (
     file_metrics,
     inatsounds_metrics,
     label_ranking_average_precision,
+    mean_reciprocal_rank,
     multilabel_metrics,
     reliability_curve,
     resample_weights,
@@ -61,6 +62,15 @@ def test_lrap_ranks_infinite_scores_and_has_no_value_without_items():
     assert label_ranking_average_precision(scores, targets) == (1 / 2 + 2 / 3) / 2
     assert np.isnan(label_ranking_average_precision(scores, np.zeros_like(targets), no_call="drop"))
     assert label_ranking_average_precision(scores, np.zeros_like(targets)) == 1
+
+
+@given(drawn(), st.integers(0, 2**32))
+@settings(max_examples=60)
+def test_the_mean_reciprocal_rank_is_lrap_of_single_labels(case, seed):
+    scores = case[0]
+    labels = np.random.default_rng(seed).integers(0, scores.shape[1], len(scores))
+    expected = label_ranking_average_precision(scores, labels[:, None] == np.arange(scores.shape[1]))
+    assert mean_reciprocal_rank(scores, labels) == pytest.approx(expected, abs=1e-12)
 
 
 def test_each_policy_of_a_protocol_decides_its_number():
