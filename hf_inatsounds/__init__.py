@@ -1,6 +1,7 @@
 """iNatSounds for Hugging Face: streaming dataset, fine-tuning, the paper's evaluation, prediction.
 
-Nothing heavy is imported until it is used.
+Nothing heavy is imported until it is used. ``__all__`` is the public interface: docs/python.md shows it, and a name in
+it that is to go warns for one minor version first.
 """
 
 from __future__ import annotations
@@ -8,40 +9,69 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from hf_inatsounds.audio.windows import WindowSpec
     from hf_inatsounds.data.builder import INatSounds, load_dataset
     from hf_inatsounds.data.labels import LabelSpace
+    from hf_inatsounds.downstream.benchmark import benchmark_model as benchmark
     from hf_inatsounds.errors import InatSoundsError
-    from hf_inatsounds.models.classifier import build_classifier, load_classifier
+    from hf_inatsounds.evaluation.model import evaluate_model as evaluate
+    from hf_inatsounds.inference.recordings import Classifier, embed, load_classifier, predict
+    from hf_inatsounds.models.classifier import build_classifier
+    from hf_inatsounds.publishing.finished_run import train
+    from hf_inatsounds.quickstart.archive import make_archives
+    from hf_inatsounds.training.arguments import make_recipe, read_recipe
+    from hf_inatsounds.training.recipe import Recipe
 
 _HOMES = {
+    "Classifier": "inference.recordings",
     "INatSounds": "data.builder",
-    "load_dataset": "data.builder",
     "InatSoundsError": "errors",
     "LabelSpace": "data.labels",
-    "build_classifier": "models.classifier",
-    "load_classifier": "models.classifier",
+    "Recipe": "training.recipe",
     "WindowSpec": "audio.windows",
+    "benchmark": "downstream.benchmark:benchmark_model",
+    "build_classifier": "models.classifier",
+    "embed": "inference.recordings",
+    "evaluate": "evaluation.model:evaluate_model",
+    "load_classifier": "inference.recordings",
+    "load_dataset": "data.builder",
+    "make_archives": "quickstart.archive",
+    "make_recipe": "training.arguments",
+    "predict": "inference.recordings",
+    "read_recipe": "training.arguments",
+    "train": "publishing.finished_run",
 }
+"""Public name → its module, with the name there where that is another."""
 _MODULES = ("audio", "frontends", "geo", "metrics", "schema")
 
 __all__ = [
+    "Classifier",
     "INatSounds",
     "InatSoundsError",
     "LabelSpace",
+    "Recipe",
     "WindowSpec",
+    "benchmark",
     "build_classifier",
+    "embed",
+    "evaluate",
     "load_classifier",
     "load_dataset",
+    "make_archives",
+    "make_recipe",
+    "predict",
+    "read_recipe",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"hf_inatsounds.{_HOMES[name]}"), name)
+        module, _, other = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(f"hf_inatsounds.{module}"), other or name)
     if name in _MODULES:
         return importlib.import_module(f"hf_inatsounds.{name}")
     raise AttributeError(f"module 'hf_inatsounds' has no attribute {name!r}")

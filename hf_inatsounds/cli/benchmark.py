@@ -12,8 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
@@ -74,13 +72,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark, and print its table; what was left out is named, and the exit code is 1."""
     hush_libraries()
-    from hf_inatsounds.downstream.benchmark import benchmark
-    from hf_inatsounds.downstream.options import Options
-    from hf_inatsounds.downstream.suites import load_suite
+    from hf_inatsounds.downstream.benchmark import benchmark_model, default_out
     from hf_inatsounds.downstream.tables import benchmark_text
 
-    protocol: Any = arguments.protocol or ("few-shot" if arguments.suite == "birb" else "linear-probe")
-    options = Options(
+    protocol = arguments.protocol or ("few-shot" if arguments.suite == "birb" else "linear-probe")
+    out = arguments.out or default_out(arguments.model, arguments.suite, protocol, arguments.random_init)
+    odd = OddOnes("benchmark")
+    results = benchmark_model(
+        arguments.model,
+        arguments.suite,
+        arguments.data,
+        subset=arguments.subset,
+        out=out,
+        quiet=arguments.quiet,
         protocol=protocol,
         random_init=arguments.random_init,
         shots=arguments.shots,
@@ -97,23 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    odd = OddOnes("benchmark")
-    suite = load_suite(arguments.suite, arguments.data, arguments.subset)
-    out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.suite, options.protocol,
-                                                                options.random_init)  # fmt: skip
-    results = benchmark(arguments.model, suite, out, options, quiet=arguments.quiet)
     for name, reason in results["left_out"].items():
         odd.add(name, reason)
     show(results, benchmark_text(results), as_json=arguments.json)
     note(f"\nwrote {out}/results.json", quiet=arguments.quiet)
     return odd.exit_code()
-
-
-def default_out(model: str, suite: str, protocol: str, random_init: int | None) -> Path:
-    """Folder of the results where none is given: in the run folder; for a Hub model or a preset here.
-
-    >>> str(default_out("owner/model", "esc10", "few-shot", None))
-    'model-benchmark-esc10-few-shot'
-    """
-    name = f"benchmark-{suite}-{protocol}" + ("" if random_init is None else f"-random-{random_init}")
-    return Path(model) / name if Path(model).is_dir() else Path(f"{Path(model).name}-{name}")

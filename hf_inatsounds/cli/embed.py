@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from hf_inatsounds.audio.windows import chosen_window
     from hf_inatsounds.files import replacing
     from hf_inatsounds.inference.embedding import load_embedder
-    from hf_inatsounds.inference.embedding_table import EmbeddingTable, embed_file
+    from hf_inatsounds.inference.embedding_table import EmbeddingTable, embed_audio
     from hf_inatsounds.progress import track
 
     embedder = load_embedder(
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     with replacing(arguments.out) as path, EmbeddingTable(path) as table:
         for file in track(arguments.files, "embedding", total=len(arguments.files), quiet=arguments.quiet):
             with heard.file(file) as hearing:
-                for batch in embed_file(embedder, file, window, hearing, **options):
+                for batch in embed_audio(embedder, file, file, window, hearing, **options):
                     table.add(file, *batch)
         heard.require_something(arguments.out)
     found = {"out": arguments.out, "windows": table.rows, "dimensions": table.dimensions, **heard.as_dict()}

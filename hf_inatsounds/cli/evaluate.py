@@ -73,38 +73,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, write the report, and print the table."""
     hush_libraries()
-    from hf_inatsounds.audio.windows import chosen_window
-    from hf_inatsounds.errors import ArgumentsError
-    from hf_inatsounds.evaluation import Bootstrap, GeoChoice, evaluate, launched_processes, split_info
-    from hf_inatsounds.models.classifier import load_classifier
+    from hf_inatsounds.evaluation import GeoChoice, default_out, evaluate_model
     from hf_inatsounds.reports import results_text, write_report
     from hf_inatsounds.scoring import FileScores
 
     geo = None
     if arguments.geo_prior is not None:
         geo = GeoChoice(arguments.geo_prior, arguments.geo_mode, arguments.geo_threshold, arguments.geo_weight)
-    launched = launched_processes(arguments.device)  # before a model asks for a GPU: each process has its own
-    if launched and arguments.processes > 1:
-        raise ArgumentsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
-    info = split_info(arguments.source, arguments.name, arguments.split, arguments.index or "")
-    classifier = load_classifier(
-        arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
-    )
-    window = chosen_window(classifier.window, arguments.window, arguments.stride)
     out = Path(arguments.out) if arguments.out else default_out(arguments.model, arguments.split)
-    results = evaluate(
-        classifier,
-        info,
-        out,
-        window=window,
-        checkpoint=arguments.model,
+    results = evaluate_model(
+        arguments.model,
+        arguments.source,
+        arguments.split,
+        name=arguments.name,
+        index=arguments.index,
+        out=out,
+        window_s=arguments.window,
+        stride_s=arguments.stride,
         batch_size=arguments.batch_size,
-        scored=arguments.classes,
+        classes=arguments.classes,
         processes=arguments.processes,
-        launched=launched,
         geo=geo,
-        bootstrap=Bootstrap(arguments.resamples, arguments.seed),
+        resamples=arguments.resamples,
+        seed=arguments.seed,
         rescore=arguments.rescore,
+        **checkpoint_flags(arguments),
+        device=arguments.device,
+        dtype=arguments.dtype,
         quiet=arguments.quiet,
     )
     if not results:  # the main process has them
@@ -117,15 +112,3 @@ def run(arguments: argparse.Namespace) -> None:
     beside = out.resolve().parent == Path(arguments.model).resolve()  # where card looks
     following = f"\nnext: hf-inatsounds card {arguments.model}" if beside else ""
     note(f"\nwrote {out}/{made}{following}", quiet=arguments.quiet)
-
-
-def default_out(model: str, split: str) -> Path:
-    """Folder of the results where none is given: in the run folder; for a Hub model here.
-
-    A folder of a Hub model's own name would be taken for the model the next time.
-
-    >>> str(default_out("owner/model", "test"))
-    'model-evaluation-test'
-    """
-    name = f"evaluation-{split}"
-    return Path(model) / name if Path(model).is_dir() else Path(f"{Path(model).name}-{name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hf_inatsounds.downstream.options import Options
 from hf_inatsounds.downstream.policies import mean_of, measure_one, sd_of
 from hf_inatsounds.downstream.protocols import RUN, FoldResult, Trial
 from hf_inatsounds.downstream.references import references_of
+from hf_inatsounds.downstream.suites import load_suite
 from hf_inatsounds.errors import ArgumentsError, CheckpointError, SuiteError
 from hf_inatsounds.evaluation import RESULTS_FILE, environment
 from hf_inatsounds.files import defined, write_json
@@ -65,6 +66,55 @@ def benchmark(model: str, suite: Suite, out: Path, options: Options, *, quiet: b
     found: dict[str, Any] = defined(results)
     write_json(out / RESULTS_FILE, found)
     return found
+
+
+def benchmark_model(
+    model: str | Path,
+    suite: str,
+    data: str | Path,
+    *,
+    subset: Sequence[str] = (),
+    out: str | Path | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Judge a model on a downstream suite, and write ``results.json``.
+
+    Args:
+        model: checkpoint folder or Hub id; for fine-tuning a preset too.
+        suite: "birdset", "beans", "birb", "anuraset", "esc10", "esc50" or "folder", as ``benchmark --suite`` has them.
+        data: where the suite's files are.
+        subset: data sets of the suite; none for all of them.
+        out: folder of the results; None for one in the run folder, or, for a Hub model, here.
+        quiet: no progress.
+        options: attributes of :class:`hf_inatsounds.downstream.options.Options`: ``protocol`` ("zero-shot",
+            "linear-probe", "attentive-probe", "few-shot" or "fine-tune"), ``seed``, ``shots``, ``window_s`` …
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        InatSoundsError: for whatever is wrong with model, data or options.
+    """
+    options.setdefault("protocol", "few-shot" if suite == "birb" else "linear-probe")
+    try:
+        chosen = Options(**options)
+    except TypeError as error:
+        known = ", ".join(one.name for one in fields(Options))
+        raise ArgumentsError("unknown option", found=error, expected=f"some of {known}") from error
+    loaded = load_suite(suite, str(data), subset)
+    where = Path(out) if out else default_out(str(model), suite, chosen.protocol, chosen.random_init)
+    return benchmark(str(model), loaded, where, chosen, quiet=quiet)
+
+
+def default_out(model: str, suite: str, protocol: str, random_init: int | None) -> Path:
+    """Folder of the results where none is given: in the run folder; for a Hub model or a preset here.
+
+    >>> str(default_out("owner/model", "esc10", "few-shot", None))
+    'model-benchmark-esc10-few-shot'
+    """
+    name = f"benchmark-{suite}-{protocol}" + ("" if random_init is None else f"-random-{random_init}")
+    return Path(model) / name if Path(model).is_dir() else Path(f"{Path(model).name}-{name}")
 
 
 def _model(model: str, options: Options, scratch: Path) -> tuple[Embedder | None, str]:

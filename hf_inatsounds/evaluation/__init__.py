@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hf_inatsounds.data.split_info import SplitInfo, split_info, split_table, training_counts
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
+from hf_inatsounds.evaluation.model import default_out, evaluate_model
 from hf_inatsounds.evaluation.processes import launched_processes
 from hf_inatsounds.evaluation.run import RESULTS_FILE, TRAIN_FILE, GeoChoice, environment, evaluate
 
@@ -13,8 +14,10 @@ __all__ = [
     "Bootstrap",
     "GeoChoice",
     "SplitInfo",
+    "default_out",
     "environment",
     "evaluate",
+    "evaluate_model",
     "geo_measures",
     "launched_processes",
     "measures_of",

@@ -28,7 +28,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MADE_BY = ("hf_inatsounds.scoring.folder", "hf_inatsounds.evaluation.classes", "hf_inatsounds.data.builder")
 """Modules that make scores of recordings; what they import counts too."""
 
-COMPUTED_BY = ("torch", "torchaudio", "transformers", "numpy", "soundfile", "soxr", "numba")
+COMPUTED_BY = ("torch", "torchaudio", "transformers", "numpy", "soundfile", "soxr")
 
 
 def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes: Array) -> dict[str, Any]:

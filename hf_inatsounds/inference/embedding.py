@@ -131,7 +131,7 @@ def embedder_of(classifier: Classifier, name: str) -> Embedder:
     def forward(windows: Sequence[Waveform], kind: Kind) -> Array:
         if kind == "tokens":
             return _last_states(classifier, windows)
-        return classifier.logits(windows) if kind == "logits" else classifier.embed(windows)
+        return classifier.logits(windows) if kind == "logits" else classifier.features(windows)
 
     facts = _facts(classifier.model, classifier.feature_extractor, classifier.dtype)
     rate, longest = classifier.sampling_rate, classifier.frontend.longest_samples

@@ -24,9 +24,10 @@ SCHEMA = pa.schema(
 )
 
 
-def embed_file(
+def embed_audio(
     embedder: Embedder,
-    file: str,
+    audio: Any,
+    name: str,
     window: WindowSpec,
     hearing: Hearing,
     *,
@@ -37,7 +38,8 @@ def embed_file(
 
     Args:
         embedder: what embeds.
-        file: the recording.
+        audio: as :class:`hf_inatsounds.audio.Recording` takes it.
+        name: of the recording.
         window: how it is cut.
         hearing: filled in with what became of it; nothing is raised for a recording.
         batch_size: windows held at once.
@@ -48,10 +50,21 @@ def embed_file(
         InatSoundsError: if the window is longer than the model's input.
     """
     embedder.check_window(window)
-    heard = heard_windows(file, window, embedder.sampling_rate, hearing, channel=channel)
+    heard = heard_windows(audio, window, embedder.sampling_rate, hearing, channel=channel)
     while batch := list(islice(heard, batch_size)):
-        embedded = require_numbers(embedder.embed([one.waveform for one in batch]), file)
+        embedded = require_numbers(embedder.embed([one.waveform for one in batch]), name)
         yield np.array([(one.start_s, one.end_s) for one in batch]), embedded
+
+
+def as_table(name: str, spans_s: Array, embeddings: Array) -> pa.Table:
+    """Windows of one recording: spans (W, 2) in seconds, embeddings (W, D)."""
+    columns = [
+        pa.array([storable(name)] * len(spans_s)),
+        pa.array(spans_s[:, 0]),
+        pa.array(spans_s[:, 1]),
+        pa.array(list(embeddings.astype(np.float32)), pa.list_(pa.float32())),
+    ]
+    return pa.table(columns, schema=SCHEMA)
 
 
 class EmbeddingTable:
@@ -64,13 +77,7 @@ class EmbeddingTable:
 
     def add(self, file: str, spans_s: Array, embeddings: Array) -> None:
         """Windows of one file: spans (W, 2), embeddings (W, D)."""
-        columns = [
-            pa.array([storable(file)] * len(spans_s)),
-            pa.array(spans_s[:, 0]),
-            pa.array(spans_s[:, 1]),
-            pa.array(list(embeddings.astype(np.float32)), pa.list_(pa.float32())),
-        ]
-        self._writer.write_table(pa.table(columns, schema=SCHEMA))
+        self._writer.write_table(as_table(file, spans_s, embeddings))
         self.rows, self.dimensions = self.rows + len(spans_s), embeddings.shape[1]
 
     def __enter__(self) -> EmbeddingTable:

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from hf_inatsounds.audio.hearing import Hearing, heard_windows
@@ -45,15 +47,30 @@ class Detection:
 
 
 def predict_file(
+    classifier: Classifier, file: str | Path, *, hearing: Hearing | None = None, **options: Any
+) -> Iterator[Detection]:
+    """Species in each window of a file, as :func:`predict_audio` says, which takes the same options.
+
+    Raises:
+        AudioError: if nothing of it can be heard, and there is no ``hearing`` to say so.
+    """
+    found = Hearing() if hearing is None else hearing
+    yield from predict_audio(classifier, file, storable(file), hearing=found, **options)
+    if hearing is None and found.status == "failed":
+        raise AudioError(found.reason if str(file) in found.reason else f"{file}: {found.reason}")
+
+
+def predict_audio(
     classifier: Classifier,
-    file: str | Path,
+    audio: Any,
+    name: str,
     *,
+    hearing: Hearing,
     window: WindowSpec | None = None,
     top: int = 1,
     min_score: float = 0.0,
     batch_size: int = 32,
     channel: int | None = None,
-    hearing: Hearing | None = None,
 ) -> Iterator[Detection]:
     """Species in each window of a recording, in order of time; only ``batch_size`` windows are held at once.
 
@@ -61,16 +78,16 @@ def predict_file(
 
     Args:
         classifier: what predicts.
-        file: WAV, FLAC, OGG or MP3, of any length and rate.
-        window: how it is cut; None for the classifier's window without overlap, from the beginning.
-        top: best species a window, at most.
-        min_score: weaker ones are left out.
-        batch_size: windows a forward pass.
-        channel: which one, from 0; None for the mean of all.
+        audio: as :class:`hf_inatsounds.audio.Recording` takes it, of any length and rate.
+        name: of the recording.
         hearing: filled in with what became of the recording; behind the last detection it is complete.
+        window: how it is cut; None for the classifier's window without overlap, from the beginning.
+        top: best species per window, at most.
+        min_score: weaker ones are left out.
+        batch_size: windows per forward pass.
+        channel: which one, from 0; None for the mean of all.
 
     Raises:
-        AudioError: if nothing of it can be heard, and there is no ``hearing`` to say so.
         CheckpointError: if the model gives scores that are no numbers.
         InatSoundsError: if the window is longer than the model's input.
     """
@@ -79,20 +96,17 @@ def predict_file(
     names = classifier.species
     space = classifier.label_space
     common = [taxon.common_name for taxon in space.taxa] if space is not None else [""] * len(names)
-    found = Hearing() if hearing is None else hearing
-    heard = heard_windows(file, window, classifier.sampling_rate, found, channel=channel)
+    heard = heard_windows(audio, window, classifier.sampling_rate, hearing, channel=channel)
     sounding = (one for one in heard if not one.is_silent)
     while batch := list(islice(sounding, batch_size)):
         scores = classifier.objective.scores(torch.from_numpy(classifier.logits([one.waveform for one in batch])))
-        matrix = require_numbers(scores.numpy(), str(file))
+        matrix = require_numbers(scores.numpy(), name)
         best = np.argsort(-matrix, axis=1, kind="stable")[:, :top]
         for one, row, classes in zip(batch, matrix, best, strict=True):
             for c in classes:
                 if row[c] >= min_score:
                     span = round(one.start_s, 3), round(one.end_s, 3)
-                    yield Detection(storable(file), *span, names[c], common[c], float(row[c]))
-    if hearing is None and found.status == "failed":
-        raise AudioError(found.reason if str(file) in found.reason else f"{file}: {found.reason}")
+                    yield Detection(name, *span, names[c], common[c], float(row[c]))
 
 
 def require_numbers(values: Array, where: str) -> Array:
@@ -206,13 +220,18 @@ def _csv_line(values: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def _write_parquet(detections: list[Detection], path: Path) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+SCHEMA = pa.schema([
+    ("file", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()), ("species", pa.string()),
+    ("common_name", pa.string()), ("score", pa.float32()),
+])  # fmt: skip
 
-    rows: list[dict[str, Any]] = [vars(one) for one in detections]
-    names = ["file", "start_s", "end_s", "species", "common_name", "score"]
-    kinds = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.float32()]
+
+def detections_table(detections: Iterable[Detection]) -> pa.Table:
+    """Detections as a table of their attributes."""
+    return pa.Table.from_pylist([vars(one) for one in detections], schema=SCHEMA)
+
+
+def _write_parquet(detections: list[Detection], path: Path) -> int:
     with open(path, "wb") as stream:  # a name that is not UTF-8 is none that Arrow opens
-        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, kinds, strict=True)))), stream)
-    return len(rows)
+        pq.write_table(detections_table(detections), stream)
+    return len(detections)

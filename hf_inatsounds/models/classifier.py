@@ -107,7 +107,7 @@ class Classifier:
         return out
 
     @torch.inference_mode()
-    def embed(self, windows: Sequence[Waveform]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def features(self, windows: Sequence[Waveform]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Embeddings of some windows: what the last layer of the classification head sees, pooled over time.
 
         Args:

@@ -1,9 +1,10 @@
-"""A finished run on the Hub: evaluated if need be, with its card."""
+"""Runs from Python, and finished ones on the Hub: evaluated if need be, with their cards."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation import evaluate, split_info
@@ -11,7 +12,43 @@ from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.progress import note
 from hf_inatsounds.publishing.model_hub import open_repository, push_model
 from hf_inatsounds.reports.model_card import read_results
+from hf_inatsounds.training.arguments import changed, make_recipe, read_recipe
+from hf_inatsounds.training.ownership import Resume
 from hf_inatsounds.training.recipe import Recipe
+from hf_inatsounds.training.run import train as train_run
+
+
+def train(
+    recipe: str | Path | Recipe | None = None, *, resume: Resume = False, quiet: bool = False, **keys: Any
+) -> dict[str, Any]:
+    """Fine-tune by a recipe, into its ``output_dir``; push the run where the recipe says so.
+
+    Args:
+        recipe: YAML file, or the name of a shipped one ("ast-tiny.yaml"); None for defaults.
+        resume: go on from the run folder's last checkpoint; "auto" does where there is one.
+        quiet: no progress.
+        keys: keys of the recipe, which win over the file: ``model="ast-tiny", source="path/to/archives",
+            output_dir="runs/ast", num_train_epochs=3``. docs/recipes.md lists all of them.
+
+    Returns:
+        What ``train.json`` holds; with ``pushed``, the commit's address, where it was pushed.
+
+    Raises:
+        RecipeError: naming a key that is unknown, or a value that it cannot have.
+        InatSoundsError: for whatever is wrong with source or checkpoint, and for what stops the run on its way.
+    """
+    if isinstance(recipe, Recipe):
+        run = changed(recipe, **keys)
+    elif recipe is None:
+        run = make_recipe(keys, where="train()")
+    else:
+        run = read_recipe(recipe, keys)
+    if run.training.push_to_hub:
+        open_for(run, create=True)
+    found = train_run(run, resume=resume, quiet=quiet)
+    if run.training.push_to_hub and found["main_process"]:
+        found["pushed"] = push_finished(run, quiet=quiet)
+    return found
 
 
 def open_for(recipe: Recipe, *, create: bool) -> None:

@@ -119,6 +119,9 @@ def _learning(recipe: Recipe) -> None:
     _require(recipe, "optim_args", not run.optim_args or not plain_optimizer, f"nothing with optim: {run.optim}")
     by_module = run.optim.startswith(("galore", "apollo", "lomo", "adalomo"))
     _require(recipe, "optim_target_modules", by_module or not run.optim_target_modules, "nothing with this optim")
+    known = set(run.gradient_checkpointing_kwargs) <= {"use_reentrant"}
+    switches = all(isinstance(value, bool) for value in run.gradient_checkpointing_kwargs.values())
+    _require(recipe, "gradient_checkpointing_kwargs", known and switches, "nothing, or {use_reentrant: true or false}")
     needs_workers = ("dataloader_prefetch_factor", "dataloader_multiprocessing_context")
     for key in needs_workers if not run.dataloader_num_workers else ():
         value = getattr(run, key, None)

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
+from transformers import Trainer, TrainingArguments
 
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.data.labels import LabelSpace
@@ -75,6 +77,20 @@ def optimizer_groups(recipe: Recipe, model: Any) -> list[dict[str, Any]] | None:
         weight_decay=recipe.training.weight_decay,
         layer_decay=recipe.training.layer_decay,
     )
+
+
+def optimizer_of(recipe: Recipe, arguments: TrainingArguments, model: Any) -> tuple[Any, dict[str, Any]]:
+    """The optimiser's class and arguments: transformers', but for SGD, which has Nesterov momentum.
+
+    Raises:
+        ValueError, ImportError: as transformers does.
+    """
+    run = recipe.training
+    if run.optim == "sgd":
+        nesterov = run.momentum > 0  # which torch asks for
+        return torch.optim.SGD, {"lr": run.learning_rate, "momentum": run.momentum, "nesterov": nesterov}
+    kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    return kind, options
 
 
 def reads_by_number(recipe: Recipe) -> bool:

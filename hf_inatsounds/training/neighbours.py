@@ -78,7 +78,7 @@ class NeighbourValidator(Validator):
         found = []
         rows = iter(self._rows(mine))
         while batch := list(islice(rows, self.recipe.training.per_device_eval_batch_size)):
-            embedded = self.classifier.embed([self._middle(row) for row in batch])
+            embedded = self.classifier.features([self._middle(row) for row in batch])
             found += [(row["recording_id"], row["label"], one) for row, one in zip(batch, embedded, strict=True)]
         self.classifier.model.train()
         parts = self.state.gather(found, "all parts of the validation")

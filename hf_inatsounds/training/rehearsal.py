@@ -12,12 +12,12 @@ from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.training.failures import REFUSALS
-from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.learning import optimizer_groups, optimizer_of
 from hf_inatsounds.training.recipe import Recipe
 
 
 def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArguments, steps: int) -> None:
-    """Pass a silent window through the model, and go through the schedule.
+    """Pass a silent window through the model, take a step of the optimiser, and go through the schedule.
 
     Args:
         recipe: the run.
@@ -27,7 +27,7 @@ def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArgument
 
     Raises:
         RecipeError: if the model does not take what its feature extractor gives, has no such layers as the optimiser
-            is to tell apart, or transformers refuses the schedule.
+            is to tell apart, or transformers refuses the optimiser or the schedule.
     """
     try:
         _pass_silence(recipe, classifier)
@@ -38,6 +38,12 @@ def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArgument
         ) from error  # fmt: skip
     optimizer_groups(recipe, classifier.model)
     try:
+        _take_a_step(recipe, arguments, classifier.model)
+    except (*REFUSALS, torch._dynamo.exc.TorchDynamoException) as error:
+        raise RecipeError(
+            "transformers refuses the recipe", where=f"optim {recipe.training.optim}, torch_compile", found=error
+        ) from error
+    try:
         _go_through(_schedule(recipe, arguments, steps), steps)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RecipeError(
@@ -45,6 +51,25 @@ def rehearse(recipe: Recipe, classifier: Classifier, arguments: TrainingArgument
             where=f"lr_scheduler_type {recipe.training.lr_scheduler_type}, lr_scheduler_kwargs",
             found=error,
         ) from error
+
+
+def _take_a_step(recipe: Recipe, arguments: TrainingArguments, model: Any) -> None:
+    """Make the optimiser and take a step of it with one weight; look up what compiles the model.
+
+    Raises:
+        ValueError, ImportError and others: for a package that is missing, or arguments that cannot be.
+    """
+    kind, options = optimizer_of(recipe, arguments, model)
+    if not recipe.training.optim_target_modules:  # those that have some are made for the model's own layers
+        weight = torch.nn.Parameter(torch.zeros(1, 1))
+        optimizer = kind([weight], **options)
+        weight.grad = torch.ones(1, 1)
+        optimizer.step()
+        if not torch.isfinite(weight).all():
+            raise ValueError("a step gives weights that are no numbers")
+    if arguments.torch_compile:
+        torch._dynamo.lookup_backend(arguments.torch_compile_backend)
+        torch.compile(torch.nn.Identity(), backend=arguments.torch_compile_backend, mode=arguments.torch_compile_mode)
 
 
 @torch.no_grad()

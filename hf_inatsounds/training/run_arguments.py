@@ -61,7 +61,9 @@ class RunArguments(TrainingArguments):
     warmup_start_share: Share = option(0.0, "Rate at the first step, as a share of the peak.")
     min_learning_rate_share: Share = option(0.0, "Rate that cosine and linear end at, as a share of the peak.")
     weight_decay: UpTo100 = option(0.05, "Weight decay of all weights but biases and norms.")
+    adam_beta1: ShareBelowOne = option(0.9, "β₁ of AdamW.")
     adam_beta2: ShareBelowOne = option(0.98, "β₂ of AdamW.")
+    adam_epsilon: Annotated[float, Range(0, 1, open_low=True)] = option(1e-8, "ε of AdamW.")
     max_grad_norm: Annotated[float, Range(0, MANY, open_low=True)] = option(1.0, "Norm that gradients are clipped to.")
     label_smoothing_factor: ShareBelowOne = option(0.0, "Smoothing of multiclass targets.")
     ema_decay: ShareBelowOne = option(
@@ -124,7 +126,7 @@ def _steps(asked: float, steps: int) -> int:
 
 
 HONOURED = (
-    "optim_args", "optim_target_modules", "adam_beta1", "adam_epsilon", "tf32",
+    "optim_args", "optim_target_modules", "tf32",
     "torch_compile_backend", "torch_compile_mode", "torch_empty_cache_steps", "logging_strategy", "logging_first_step",
     "log_on_each_node", "log_level", "log_level_replica", "run_name", "project", "full_determinism",
     "dataloader_pin_memory", "dataloader_prefetch_factor",

@@ -24,7 +24,7 @@ from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
 from hf_inatsounds.training.checkpoints import last_checkpoint
-from hf_inatsounds.training.learning import optimizer_groups
+from hf_inatsounds.training.learning import optimizer_groups, optimizer_of
 from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.resuming import ResumableTrainer
 from hf_inatsounds.training.schedule import Schedule
@@ -67,15 +67,15 @@ class CropTrainer(ResumableTrainer):
         validate: Callable[[], dict[str, float]],
         processes: Launched,
     ) -> None:
-        sgd = (torch.optim.SGD, {"lr": recipe.training.learning_rate, "momentum": recipe.training.momentum})
-        sgd[1]["nesterov"] = recipe.training.momentum > 0  # which torch asks for
+        is_sgd = recipe.training.optim == "sgd"
+        sgd = optimizer_of(recipe, arguments, classifier.model) if is_sgd else None
         super().__init__(
             model=classifier.model,
             args=arguments,
             train_dataset=batches.rows,  # get_train_dataloader() below is what reads it
             eval_dataset=[],  # the Trainer insists on one; evaluate() below does not look at it
             data_collator=collator,
-            optimizer_cls_and_kwargs=sgd if recipe.training.optim == "sgd" else None,
+            optimizer_cls_and_kwargs=sgd,
         )
         self.model_accepts_loss_kwargs = True  # in older versions what loss_is_scaled_for_ga says
         self.recipe = recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -110,13 +111,15 @@ def typed(key: str, value: Any, kinds: tuple[type, ...]) -> Any:
     >>> typed("learning_rate", "1e-3", (float,)), typed("fsdp", "full_shard", (str, type(None)))
     (0.001, 'full_shard')
     """
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if isinstance(value, str) and kinds != (str,):
         try:
             read = from_yaml(value)
         except ValueError:
             read = value  # left a text, which the check below may refuse
         value = read if str not in kinds or isinstance(read, kinds) else value
-    if isinstance(value, list) and str in kinds and list not in kinds and all(isinstance(one, str) for one in value):
+    if key == "report_to" and isinstance(value, list) and all(isinstance(one, str) for one in value):
         value = ",".join(value)  # as transformers takes several trackers
     if key == "freeze" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # a number of layers

@@ -81,7 +81,7 @@ class Watch:
 
 def recipe_here(path: Path, source: str, out: Path, processes: int) -> Recipe:
     """The recipe on this machine; as many recordings a step as anywhere."""
-    crops = read_recipe(path).crops_per_recording
+    crops = read_recipe(path).data.crops_per_recording
     size = GLOBAL_BATCH * crops // processes
     return read_recipe(path, {**HERE, "per_device_train_batch_size": size, "source": source, "output_dir": str(out)})
 

@@ -158,7 +158,7 @@ from hf_inatsounds.cli.main import main
 theirs, file, source, recipe, out = sys.argv[1:]
 for words in (["predict", theirs, file], ["embed", theirs, file, "--out", out + ".parquet"],
               ["evaluate", theirs, "--source", source], ["train", recipe, "--source", source, "--model", theirs,
-               "--out", out]):
+               "--output_dir", out]):
     print(main(words))
 """
 
@@ -168,7 +168,7 @@ def test_who_answers_yes_to_every_question_runs_no_code_of_a_checkpoint(tiny, tm
     as_the_example_leaves_it(theirs, SPECIES)
     with_code(theirs, model_type="theirs")
     (tmp_path / "a.wav").write_bytes(wav(tone(900.0, 2.0, 0)))
-    (tmp_path / "recipe.yaml").write_text("epochs: 1\n")
+    (tmp_path / "recipe.yaml").write_text("num_train_epochs: 1\n")
     words = [theirs, tmp_path / "a.wav", tiny, tmp_path / "recipe.yaml", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS, *map(str, words)], input="y\n" * 20, capture_output=True, text=True,

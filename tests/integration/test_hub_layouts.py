@@ -34,9 +34,9 @@ from tests.helpers.hub_storage import Hub
 
 ROOT = Path(__file__).parents[2]
 RECIPES = {path.stem: path for path in sorted((ROOT / "train" / "recipes").glob("*.yaml"))}
-MODELS = {name: read_recipe(path).model for name, path in RECIPES.items()}
+MODELS = {name: read_recipe(path).model.model for name, path in RECIPES.items()}
 STARTS = sorted({model for model in MODELS.values() if "/" in model})
-CLASSIFIERS = [name for name, path in RECIPES.items() if read_recipe(path).objective != "contrastive"]
+CLASSIFIERS = [name for name, path in RECIPES.items() if read_recipe(path).objective.objective != "contrastive"]
 PLAIN = ROOT / "tests" / "environments" / "plain_classifiers.py"
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 LIMIT_S = 900

@@ -24,7 +24,7 @@ HERE = {"dataloader_num_workers": "0", "max_steps": "1"}  # what a machine has, 
 
 
 def test_every_pre_trained_recipe_is_run():
-    assert {path.stem for path in RECIPES.glob("*.yaml") if "/" in read_recipe(path).model} == set(PRESET)
+    assert {path.stem for path in RECIPES.glob("*.yaml") if "/" in read_recipe(path).model.model} == set(PRESET)
 
 
 @pytest.fixture(scope="module")
@@ -45,4 +45,8 @@ def test_a_recipe_trains_validates_and_saves(tiny, pretrained, tmp_path, name):
     assert run["steps"] == 1
     assert run["final"]["map"] > 0
     settings = json.loads((tmp_path / "run" / "inatsounds.json").read_text())
-    assert settings == {"window_s": asked.window_s, "stride_s": asked.stride_s, "objective": asked.objective}
+    assert settings == {
+        "window_s": asked.data.window_s,
+        "stride_s": asked.data.stride_s,
+        "objective": asked.objective.objective,
+    }

@@ -47,10 +47,10 @@ def noise(n):
 def test_a_preset_scores_windows_one_by_one_as_together_and_reloads_natively(preset, tmp_path):
     classifier = build(preset)
     windows = [noise(n) for n in (classifier.sampling_rate, 9_000, 300, 0)]
-    logits, embeddings = classifier.logits(windows), classifier.embed(windows)
+    logits, embeddings = classifier.logits(windows), classifier.features(windows)
     for i, window in enumerate(windows):
         np.testing.assert_allclose(classifier.logits([window]), logits[i : i + 1], atol=1e-5)
-        np.testing.assert_allclose(classifier.embed([window]), embeddings[i : i + 1], atol=1e-4)
+        np.testing.assert_allclose(classifier.features([window]), embeddings[i : i + 1], atol=1e-4)
     classifier.save(tmp_path)
     again = load_classifier(tmp_path, device="cpu")
     np.testing.assert_allclose(again.logits(windows), logits, atol=1e-5)
@@ -88,7 +88,7 @@ def test_a_head_of_the_same_classes_is_kept_and_one_of_others_begins_anew(tmp_pa
 def test_embeddings_are_what_the_head_makes_logits_of(preset):
     classifier = build(preset, Multilabel())
     windows = [noise(classifier.sampling_rate)]
-    embeddings = classifier.embed(windows)
+    embeddings = classifier.features(windows)
     assert embeddings.shape == (1, classification_head(classifier.model).in_features)
     with torch.inference_mode():
         found = classification_head(classifier.model)(torch.from_numpy(embeddings)).numpy()

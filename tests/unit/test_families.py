@@ -62,11 +62,11 @@ def test_every_audio_classifier_of_transformers_has_a_family_and_every_family_a_
 def test_windows_of_any_length_are_scored_alike_alone_and_together(preset):
     classifier = build(preset)
     windows: list[Waveform] = [noise(n) for n in LENGTHS]
-    together, embedded = classifier.logits(windows), classifier.embed(windows)
+    together, embedded = classifier.logits(windows), classifier.features(windows)
     assert np.isfinite(together).all()
     for i, window in enumerate(windows):
         np.testing.assert_allclose(classifier.logits([window]), together[i : i + 1], atol=2e-5)
-        np.testing.assert_allclose(classifier.embed([window]), embedded[i : i + 1], atol=1e-4)
+        np.testing.assert_allclose(classifier.features([window]), embedded[i : i + 1], atol=1e-4)
 
 
 @pytest.mark.parametrize("preset", WAVEFORMS)

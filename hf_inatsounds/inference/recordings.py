@@ -1,0 +1,263 @@
+"""Prediction and embeddings of recordings as users have them: files, arrays, rows of a dataset, one or many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from hf_inatsounds.audio.hearing import Hearing
+from hf_inatsounds.audio.windows import chosen_window
+from hf_inatsounds.errors import ArgumentsError, AudioError, storable
+from hf_inatsounds.inference.embedding import Embedder, embedder_of, load_embedder
+from hf_inatsounds.inference.embedding_table import SCHEMA, as_table, embed_audio
+from hf_inatsounds.inference.predict import detections_table, predict_audio
+from hf_inatsounds.models import classifier as models
+from hf_inatsounds.progress import track
+
+
+@dataclass
+class Classifier(models.Classifier):
+    """A classifier with :meth:`predict` and :meth:`embed`; what :func:`load_classifier` gives.
+
+    Its model, feature extractor, label space and window are attributes: see the base class.
+    """
+
+    def predict(self, recordings: Any, **options: Any) -> pa.Table:
+        """Species in each window, as :func:`predict` says, which takes the same options."""
+        return predict(self, recordings, **options)
+
+    def embed(self, recordings: Any, **options: Any) -> pa.Table:
+        """An embedding of each window, as :func:`embed` says, which takes the same options."""
+        return embed(self, recordings, **options)
+
+
+def load_classifier(
+    checkpoint: str | Path,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str = "float32",
+) -> Classifier:
+    """A classifier from a run folder, a checkpoint or the Hub.
+
+    Args:
+        checkpoint: folder or Hub model id.
+        revision: branch, tag or commit of a Hub model; None for its main branch.
+        subfolder: where in the folder or repository the checkpoint is.
+        device: "auto" or None for the best here, "cpu", "cuda", "cuda:1", "xpu", "mps".
+        dtype: "float32", "bfloat16" or "float16": what forward passes are computed in.
+
+    Raises:
+        CheckpointError: if it is missing or unusable.
+        InatSoundsError: if there is no such device or precision.
+    """
+    made = models.load_classifier(checkpoint, revision=revision, subfolder=subfolder, device=device, dtype=dtype)
+    return Classifier(**vars(made))
+
+
+def predict(
+    model: str | Path | models.Classifier,
+    recordings: Any,
+    *,
+    sampling_rate: int | None = None,
+    top: int = 1,
+    min_score: float = 0.0,
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    channel: int | None = None,
+    batch_size: int = 32,
+    heard: dict[str, Hearing] | None = None,
+    quiet: bool = True,
+    **checkpoint: Any,
+) -> pa.Table:
+    """Species in each window of recordings of any length.
+
+    Args:
+        model: a classifier, or what :func:`load_classifier` takes.
+        recordings: a path; an array (T,) or (channels, T) in [-1, 1] with ``sampling_rate``; bytes of a file; a row of
+            the dataset or its ``audio`` value; or a list, a dataset or another iterable of those.
+        sampling_rate: of arrays, in Hz.
+        top: best species per window, at most.
+        min_score: weaker ones are left out; in [0, 1].
+        window_s: length of windows, in seconds; None for the checkpoint's.
+        stride_s: time from one window to the next, in seconds; None for windows side by side.
+        channel: which one, from 0; None for the mean of all.
+        batch_size: windows per forward pass.
+        heard: filled in with what became of each recording, by its name. Without it a recording of which nothing can
+            be heard raises AudioError.
+        quiet: no progress.
+        checkpoint: ``revision``, ``subfolder``, ``device`` and ``dtype`` of a model that is loaded.
+
+    Returns:
+        A table of file, start_s, end_s, species, common_name and score, in order of the recordings and of time;
+        ``.to_pandas()`` and ``.to_pylist()`` give what their names say.
+
+    Raises:
+        ArgumentsError: an array without a rate, or a value out of range.
+        AudioError: as above.
+        CheckpointError: if the model is missing, unusable, or gives scores that are no numbers.
+    """
+    _in_range("top", top, top >= 1, "at least 1")
+    _in_range("min_score", min_score, 0 <= min_score <= 1, "from 0 to 1")
+    _in_range("batch_size", batch_size, batch_size >= 1, "at least 1")
+    classifier = model if isinstance(model, models.Classifier) else load_classifier(model, **checkpoint)
+    window = chosen_window(classifier.window.side_by_side(), window_s, stride_s)
+
+    def found() -> Iterator[Any]:
+        for name, audio in _shown(recordings, sampling_rate, "predicting", quiet):
+            hearing = Hearing()
+            yield from predict_audio(
+                classifier, audio, name, hearing=hearing, window=window, top=top, min_score=min_score,
+                batch_size=batch_size, channel=channel,
+            )  # fmt: skip
+            _settle(name, hearing, heard)
+
+    return detections_table(found())
+
+
+def embed(
+    model: str | Path | models.Classifier | Embedder,
+    recordings: Any,
+    *,
+    sampling_rate: int | None = None,
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    channel: int | None = None,
+    batch_size: int = 32,
+    heard: dict[str, Hearing] | None = None,
+    quiet: bool = True,
+    **checkpoint: Any,
+) -> pa.Table:
+    """An embedding of each window of recordings of any length: what the classification head sees, pooled over time.
+
+    Args:
+        model: a classifier, or a folder or Hub id of any audio model; one without a head gives the mean of its last
+            hidden states.
+        recordings: as :func:`predict` takes them.
+        sampling_rate: of arrays, in Hz.
+        window_s: length of windows, in seconds; None for the checkpoint's.
+        stride_s: time from one window to the next, in seconds; None for windows side by side.
+        channel: which one, from 0; None for the mean of all.
+        batch_size: windows held at once.
+        heard: as :func:`predict` takes it.
+        quiet: no progress.
+        checkpoint: ``revision``, ``subfolder``, ``device`` and ``dtype`` of a model that is loaded.
+
+    Returns:
+        A table of file, start_s, end_s and embedding, a list of D float32.
+
+    Raises:
+        ArgumentsError: an array without a rate, or a value out of range.
+        AudioError: a recording of which nothing can be heard, where ``heard`` is not given.
+        CheckpointError: if the model is missing, unusable, or gives embeddings that are no numbers.
+    """
+    _in_range("batch_size", batch_size, batch_size >= 1, "at least 1")
+    if isinstance(model, models.Classifier):
+        embedder = embedder_of(model, str(model.folder or "a classifier"))
+    else:
+        embedder = model if isinstance(model, Embedder) else load_embedder(str(model), **checkpoint)
+    window = chosen_window(embedder.window.side_by_side(), window_s, stride_s)
+    tables = []
+    for name, audio in _shown(recordings, sampling_rate, "embedding", quiet):
+        hearing = Hearing()
+        for batch in embed_audio(embedder, audio, name, window, hearing, batch_size=batch_size, channel=channel):
+            tables.append(as_table(name, *batch))  # noqa: PERF401  # what is heard is settled behind the last
+        _settle(name, hearing, heard)
+    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+
+def _in_range(name: str, value: float, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ArgumentsError(f"{name} must be {expected}, got {value!r}")
+
+
+def _settle(name: str, hearing: Hearing, heard: dict[str, Hearing] | None) -> None:
+    """Tell what became of a recording, or raise it.
+
+    Raises:
+        AudioError: if nothing of it was heard and nobody keeps account.
+    """
+    if heard is not None:
+        heard[name] = hearing
+    elif hearing.status == "failed":
+        raise AudioError(hearing.reason if name in hearing.reason else f"{name}: {hearing.reason}")
+
+
+def _shown(recordings: Any, sampling_rate: int | None, what: str, quiet: bool) -> Iterable[tuple[str, Any]]:
+    named = _named(recordings, sampling_rate)
+    return named if quiet else track(named, what, total=getattr(recordings, "__len__", lambda: None)(), quiet=False)
+
+
+def _named(recordings: Any, sampling_rate: int | None) -> Iterator[tuple[str, Any]]:
+    """Each recording with a name, as ``Recording`` takes it; no two have the same name unless they are one path."""
+    if _is_one(recordings):
+        yield _one(recordings, sampling_rate, "")
+        return
+    if not isinstance(recordings, Iterable):
+        raise ArgumentsError(
+            "no recordings", where="recordings", found=type(recordings).__name__,
+            expected="a path, an array with sampling_rate, a row of the dataset, or many of those",
+        )  # fmt: skip
+    recordings = iter(recordings)
+    first = list(islice(recordings, 1))
+    for number, one in enumerate(_chained(first, recordings)):
+        yield _one(one, sampling_rate, f" {number}")
+
+
+def _chained(first: list[Any], others: Iterator[Any]) -> Iterator[Any]:
+    yield from first
+    yield from others
+
+
+def _is_one(recordings: Any) -> bool:
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, torch.Tensor, Mapping)
+    return isinstance(recordings, kinds) or hasattr(recordings, "get_all_samples")
+
+
+def _one(recording: Any, sampling_rate: int | None, number: str) -> tuple[str, Any]:
+    """A recording's name and audio.
+
+    Raises:
+        ArgumentsError: an array without a rate, of a wrong shape, or without samples; or nothing of the kind.
+    """
+    if isinstance(recording, (str, os.PathLike)):
+        return storable(recording), os.fspath(recording)
+    if isinstance(recording, Mapping):
+        row = dict(recording)
+        audio = row.get("audio", row)
+        known = next((str(row[key]) for key in ("file_name", "recording_id") if row.get(key) not in (None, "")), "")
+        if not isinstance(audio, Mapping):  # a decoder of torchcodec
+            return storable(known or f"recording{number}"), audio
+        return storable(known or str(audio.get("path") or f"recording{number}")), dict(audio)
+    if isinstance(recording, (np.ndarray, torch.Tensor, list, tuple)):
+        array = np.asarray(recording)
+        name = f"array{number}"
+        if array.ndim not in (1, 2) or not np.issubdtype(array.dtype, np.number) or not array.size:
+            raise ArgumentsError(
+                "no waveform", where=name, found=f"shape {array.shape} of {array.dtype}",
+                expected="(T,) or (channels, T) numbers in [-1, 1]",
+            )  # fmt: skip
+        if not np.issubdtype(array.dtype, np.floating):
+            array = array / (np.iinfo(array.dtype).max + 1)  # 16-bit samples as WAV files have them
+        if sampling_rate is None or sampling_rate <= 0:
+            raise ArgumentsError(
+                "an array needs its sampling rate", where=name, found=sampling_rate, expected="sampling_rate=Hz"
+            )
+        return name, {"array": array, "sampling_rate": sampling_rate, "path": name}
+    if isinstance(recording, (bytes, bytearray, memoryview)):
+        return f"bytes{number}", {"bytes": bytes(recording), "path": f"bytes{number}"}
+    if hasattr(recording, "get_all_samples"):
+        return f"decoder{number}", recording
+    raise ArgumentsError(
+        "no recording", where="recordings", found=type(recording).__name__,
+        expected="a path, an array with sampling_rate, or a row of the dataset",
+    )  # fmt: skip
