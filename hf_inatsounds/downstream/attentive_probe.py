@@ -129,10 +129,6 @@ def _train(
 
 def _padded(tokens: Sequence[Array]) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, T, D) float32 and (B, T) bool."""
-    longest = max(len(one) for one in tokens)
-    batch = torch.zeros(len(tokens), longest, tokens[0].shape[-1])
-    real = torch.zeros(len(tokens), longest, dtype=torch.bool)
-    for row, one in enumerate(tokens):
-        batch[row, : len(one)] = torch.from_numpy(one)
-        real[row, : len(one)] = True
-    return batch, real
+    batch = nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in tokens], batch_first=True)
+    lengths = torch.tensor([len(one) for one in tokens])
+    return batch, torch.arange(batch.shape[1]) < lengths[:, None]

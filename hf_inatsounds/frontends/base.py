@@ -1,4 +1,7 @@
-"""What every frontend is: a torch module from waveforms to a model's input, on the model's device."""
+"""What every frontend is: a torch module from waveforms to a model's input, on the model's device.
+
+By hand, since transformers' feature extractors take one recording at a time, and most of them on the CPU alone.
+"""
 
 from __future__ import annotations
 
