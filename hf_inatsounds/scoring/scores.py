@@ -62,16 +62,6 @@ class FileScores:
         """(F, K) mean of each file's window scores: the headline."""
         return self.scores["mean"]
 
-    def save(self, folder: str | Path, *, about: dict[str, Any] | None = None) -> None:
-        """Write the three files, each whole or not at all, the manifest last.
-
-        Args:
-            folder: where to.
-            about: what the manifest says besides.
-        """
-        table, windows = self.tables()
-        write_scores(folder, [table], windows, about or {})
-
     def tables(self) -> tuple[pa.Table, pa.Table]:
         """What ``scores.parquet`` and ``windows.parquet`` hold."""
         columns = {
@@ -150,7 +140,7 @@ class FileScores:
 
     @classmethod
     def load(cls, folder: str | Path, aggregations: Iterable[str] = POOLINGS) -> FileScores:
-        """Read what :meth:`save` wrote.
+        """Read what :func:`write_scores` wrote.
 
         Args:
             folder: where from.
@@ -181,7 +171,14 @@ class FileScores:
 
 
 def write_scores(folder: str | Path, tables: Iterable[pa.Table], windows: pa.Table, about: dict[str, Any]) -> None:
-    """Write scores, portion by portion, then windows, then the manifest with their sizes and checksums."""
+    """Write scores, portion by portion, then windows, then the manifest with their sizes and checksums.
+
+    Args:
+        folder: where to.
+        tables: recordings, as :meth:`FileScores.tables` gives them.
+        windows: of all of them.
+        about: what the manifest says besides.
+    """
     folder = Path(folder)
     (folder / SCORES_MANIFEST).unlink(missing_ok=True)  # from here on the folder is not whole
     writer, recordings, schema = None, 0, None
