@@ -116,27 +116,8 @@ class FileScores:
     @classmethod
     def merge(cls, parts: Sequence[FileScores]) -> FileScores:
         """The scores of several processes as one, ordered by recording."""
-        offsets = np.cumsum([0, *(len(part.recording_id) for part in parts[:-1])])
-        files = np.concatenate([part.window_file + offset for part, offset in zip(parts, offsets, strict=True)])
-
-        def joined(name: str) -> Array:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        order = np.argsort(joined("recording_id"), kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        by_file = np.argsort(place[files], kind="stable")
-        return cls(
-            recording_id=joined("recording_id")[order],
-            label=joined("label")[order],
-            place=joined("place")[order],
-            scores={name: np.concatenate([part.scores[name] for part in parts])[order] for name in parts[0].scores},
-            classes=parts[0].classes,
-            window_file=place[files][by_file],
-            window_span_s=joined("window_span_s")[by_file],
-            window_prediction=joined("window_prediction")[by_file],
-            window_place=joined("window_place")[by_file],
-        )
+        tables, windows = (pa.concat_tables(some) for some in zip(*(part.tables() for part in parts), strict=True))
+        return cls.from_tables(tables.sort_by("recording_id"), windows.sort_by("recording_id"))
 
     @classmethod
     def load(cls, folder: str | Path, aggregations: Iterable[str] = POOLINGS) -> FileScores:
