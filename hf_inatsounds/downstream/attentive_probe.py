@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_inatsounds.downstream.descent import descend
+from hf_inatsounds.frontends.base import real_samples
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -130,5 +131,4 @@ def _train(
 def _padded(tokens: Sequence[Array]) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, T, D) float32 and (B, T) bool."""
     batch = nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in tokens], batch_first=True)
-    lengths = torch.tensor([len(one) for one in tokens])
-    return batch, torch.arange(batch.shape[1]) < lengths[:, None]
+    return batch, real_samples(torch.tensor([len(one) for one in tokens]), batch.shape[1])

@@ -73,6 +73,16 @@ class Frontend(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no model_inputs")
 
 
+def real_samples(lengths: torch.Tensor, n: int) -> torch.Tensor:
+    """(B, n) bool: which samples, or frames, of each row there are; the others are padding.
+
+    >>> real_samples(torch.tensor([2, 0]), 3)
+    tensor([[ True,  True, False],
+            [False, False, False]])
+    """
+    return torch.arange(n, device=lengths.device)[None, :] < lengths[:, None]
+
+
 def check_batch(waveforms: torch.Tensor, lengths: torch.Tensor) -> None:
     """Raise ValueError unless ``waveforms`` is (B, T) floating point and ``lengths`` is (B,).
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_inatsounds.schema import RANKS
+from hf_inatsounds.schema import RANKS, taxon_numbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -123,11 +123,7 @@ def lineage_groups(ranks: Sequence[Any]) -> list[Array]:
     [[0, 0], [0, 1]]
     """
     names = [tuple(entry[rank] for rank in RANKS) if isinstance(entry, dict) else tuple(entry) for entry in ranks]
-    found = []
-    for depth in range(1, len(RANKS) + 1):
-        lineages: dict[tuple[str, ...], int] = {}
-        found.append(np.array([lineages.setdefault(lineage[:depth], len(lineages)) for lineage in names]))
-    return found
+    return [np.array(taxon_numbers(names, depth)) for depth in range(1, len(RANKS) + 1)]
 
 
 def _group_mean(hits: Array, groups: Array) -> float:
