@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,20 @@ DEFECT_KINDS = {
     "duplicate": "byte-identical to another recording",
 }
 """Kind → what it means."""
+
+
+def taxon_numbers(lineages: Iterable[Sequence[str]], depth: int) -> list[int]:
+    """The taxon of each class at a rank, numbered from 0; taxa of one name in different families are two.
+
+    Args:
+        lineages: of the classes, each the names in the order of ``RANKS``.
+        depth: of the rank, 1 for kingdom.
+
+    >>> taxon_numbers([("Animalia", "Chordata"), ("Animalia", "Arthropoda")], 1)
+    [0, 0]
+    """
+    numbers: dict[tuple[str, ...], int] = {}
+    return [numbers.setdefault(tuple(lineage[:depth]), len(numbers)) for lineage in lineages]
 
 
 @dataclass(frozen=True)

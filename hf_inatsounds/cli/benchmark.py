@@ -18,11 +18,10 @@ from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_
 from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.odd_ones import OddOnes
 from hf_inatsounds.cli.output import hush_libraries, note, show
+from hf_inatsounds.downstream.names import PROTOCOLS, SUITES
 from hf_inatsounds.runtime.ranges import Range
 
-SUITES = ("birdset", "beans", "birb", "anuraset", "esc10", "esc50", "folder")
 SHOTS = given.whole_numbers(Range(1, 10_000))
-PROTOCOLS = ("zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

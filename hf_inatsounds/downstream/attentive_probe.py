@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_inatsounds.downstream.descent import descend
+from hf_inatsounds.frontends.base import real_samples
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -129,10 +130,5 @@ def _train(
 
 def _padded(tokens: Sequence[Array]) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, T, D) float32 and (B, T) bool."""
-    longest = max(len(one) for one in tokens)
-    batch = torch.zeros(len(tokens), longest, tokens[0].shape[-1])
-    real = torch.zeros(len(tokens), longest, dtype=torch.bool)
-    for row, one in enumerate(tokens):
-        batch[row, : len(one)] = torch.from_numpy(one)
-        real[row, : len(one)] = True
-    return batch, real
+    batch = nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in tokens], batch_first=True)
+    return batch, real_samples(torch.tensor([len(one) for one in tokens]), batch.shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hf_inatsounds.downstream.protocols import PROTOCOLS, Protocol
+from hf_inatsounds.downstream.names import PROTOCOLS, Protocol
 from hf_inatsounds.errors import ArgumentsError
 
 

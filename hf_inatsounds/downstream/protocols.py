@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from hf_inatsounds.downstream.crosswalk import Crosswalk
 from hf_inatsounds.downstream.embedding_cache import embed_task, window_means
 from hf_inatsounds.downstream.fine_tuning import fine_tune
 from hf_inatsounds.downstream.multilabel_tuning import tune_multilabel
+from hf_inatsounds.downstream.names import Protocol
 from hf_inatsounds.downstream.policies import measure, measure_one
 from hf_inatsounds.downstream.probes import Examples, centroids, choose_strength, fit_linear, shots
 from hf_inatsounds.errors import SuiteError
@@ -24,8 +25,6 @@ from hf_inatsounds.inference.embedding import Embedder, embedder_of, load_embedd
 from hf_inatsounds.training.recipe import Recipe
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Protocol = Literal["zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune"]
-PROTOCOLS: tuple[Protocol, ...] = ("zero-shot", "linear-probe", "few-shot", "attentive-probe", "fine-tune")
 
 FEW_SHOT_STRENGTH = 1.0
 """C of few-shot probes: with one clip a class nothing is left to choose it on."""

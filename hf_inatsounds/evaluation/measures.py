@@ -17,7 +17,7 @@ from hf_inatsounds.metrics import (
     centred_interval,
     expected_calibration_error,
     file_metrics,
-    label_ranking_average_precision,
+    mean_reciprocal_rank,
     present_ranking,
     reliability_curve,
     taxon_accuracy,
@@ -214,11 +214,10 @@ def _calibration(scores: FileScores, level: float) -> dict[str, Any]:
     hits = scores.mean.argmax(axis=1) == scores.columns
     curve = reliability_curve(confidence, hits)
     low, high = wilson_interval(np.nan_to_num(curve.accuracy) * curve.items, curve.items, level=level)
-    targets = scores.columns[:, None] == np.arange(len(scores.classes))
     return {
         "expected_calibration_error": expected_calibration_error(confidence, hits),
         "brier_score": brier_score(scores.mean, scores.columns),
-        "lrap": label_ranking_average_precision(scores.mean, targets),
+        "lrap": mean_reciprocal_rank(scores.mean, scores.columns),
         "bins": [
             {"from": _number(curve.edges[i]), "to": _number(curve.edges[i + 1]), "recordings": int(curve.items[i]),
              "confidence": _number(curve.confidence[i]), "accuracy": _number(curve.accuracy[i]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,17 +57,35 @@ def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes
     }
 
 
-def score_in_processes(
-    checkpoint: str,
-    classifier: Classifier,
-    info: SplitInfo,
-    window: WindowSpec,
-    classes: Array,
-    blocks: Blocks,
-    batch_size: int,
-    processes: int,
-    quiet: bool,
-) -> None:
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored, and how.
+
+    Attributes:
+        info: the split.
+        window: how recordings are cut.
+        classes: (K,) that take part, ascending.
+        blocks: where scores go.
+        batch_size: windows per forward pass.
+        quiet: no progress bar.
+    """
+
+    info: SplitInfo
+    window: WindowSpec
+    classes: Array
+    blocks: Blocks
+    batch_size: int
+    quiet: bool
+
+    def score(self, classifier: Classifier, part: tuple[int, int] = (0, 1)) -> None:
+        """Score the missing blocks that are the i-th of n processes', ``part`` = (i, n)."""
+        number, processes = part
+        title = f"scoring {self.info.split}" + (f", process 1 of {processes}" if processes > 1 else "")
+        rows = track(self.info.rows(), title, total=len(self.info.labels), quiet=self.quiet or number > 0)
+        self.blocks.score(classifier, rows, self.window, self.classes, batch_size=self.batch_size, part=part)
+
+
+def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str, processes: int) -> None:
     """Score the missing blocks in processes of their own, each on a GPU of its own where there are several.
 
     Each loads ``checkpoint`` anew, onto ``classifier``'s kind of device and in its precision.
@@ -77,10 +96,7 @@ def score_in_processes(
     context = multiprocessing.get_context("spawn")  # a forked torch may hang
     model = (checkpoint, classifier.model.device.type, dtype_name(classifier.dtype))
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [
-            pool.submit(_worker, model, info, window, classes, blocks, batch_size, (i, processes), quiet or i > 0)
-            for i in range(processes)
-        ]
+        jobs = [pool.submit(_worker, scoring, model, (i, processes)) for i in range(processes)]
         try:
             for job in jobs:
                 job.result()
@@ -99,41 +115,19 @@ def launched_processes(device: str | None = None) -> Launched | None:
     return Launched(device) if beside() else None
 
 
-def score_launched(
-    launched: Launched,
-    classifier: Classifier,
-    info: SplitInfo,
-    window: WindowSpec,
-    classes: Array,
-    blocks: Blocks,
-    batch_size: int,
-    quiet: bool,
-) -> None:
+def score_launched(scoring: Scoring, classifier: Classifier, launched: Launched) -> None:
     """Score this process's part of the missing blocks, and wait until all processes have scored theirs."""
     launched.wait("the first process to prepare the folder")
-    part = (launched.process_index, launched.num_processes)
-    title = f"scoring {info.split}, process 1 of {part[1]}"
-    rows = track(info.rows(), title, total=len(info.labels), quiet=quiet or part[0] > 0)
-    blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)
+    scoring.score(classifier, (launched.process_index, launched.num_processes))
     launched.wait("all parts of the split to be scored")
 
 
-def _worker(
-    model: tuple[str, str, str],
-    info: SplitInfo,
-    window: WindowSpec,
-    classes: Array,
-    blocks: Blocks,
-    batch_size: int,
-    part: tuple[int, int],
-    quiet: bool,
-) -> None:
+def _worker(scoring: Scoring, model: tuple[str, str, str], part: tuple[int, int]) -> None:
     checkpoint, kind, dtype = model
     if kind == "cpu":
         torch.set_num_threads(max(torch.get_num_threads() // part[1], 1))
     count = device_count(kind)
     device = f"{kind}:{part[0] % count}" if count > 1 else kind
     classifier = load_classifier(checkpoint, device=device, dtype=dtype)
-    fit_classes(classifier, info.label_space, classes.tolist())
-    rows = track(info.rows(), f"scoring {info.split}, process 1 of {part[1]}", total=len(info.labels), quiet=quiet)
-    blocks.score(classifier, rows, window, classes, batch_size=batch_size, part=part)
+    fit_classes(classifier, scoring.info.label_space, scoring.classes.tolist())
+    scoring.score(classifier, part)

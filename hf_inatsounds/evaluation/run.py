@@ -15,14 +15,14 @@ from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.data.split_info import SplitInfo, training_counts
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
-from hf_inatsounds.evaluation.processes import plan_of, score_in_processes, score_launched
+from hf_inatsounds.evaluation.processes import Scoring, plan_of, score_in_processes, score_launched
 from hf_inatsounds.files import defined, write_json
 from hf_inatsounds.fingerprints import checkpoint_digest, read_record
 from hf_inatsounds.geo import Reweighting, load_prior
 from hf_inatsounds.geo.apply import THRESHOLD
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models.classifier import Classifier
-from hf_inatsounds.progress import note, track
+from hf_inatsounds.progress import note
 from hf_inatsounds.runtime.devices import device_name, dtype_name
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.scoring import FileScores
@@ -149,14 +149,13 @@ def evaluate(
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
         if measures and (changed := blocks.prepare() or changed):
             note(f"{out} is of another {', '.join(changed)}: scored again", quiet=quiet)
+        scoring = Scoring(info, window, classes, blocks, batch_size, quiet)
         if launched is not None:
-            score_launched(launched, classifier, info, window, classes, blocks, batch_size, quiet)
+            score_launched(scoring, classifier, launched)
         elif processes > 1:
-            where = str(classifier.folder or checkpoint)
-            score_in_processes(where, classifier, info, window, classes, blocks, batch_size, processes, quiet)
+            score_in_processes(scoring, classifier, str(_folder(classifier, checkpoint)), processes)
         else:
-            rows = track(info.rows(), f"scoring {info.split}", total=len(info.labels), quiet=quiet)
-            blocks.score(classifier, rows, window, classes, batch_size=batch_size)
+            scoring.score(classifier)
         if measures:
             info.check_state()
             info.label_space.save(out)  # so that metrics need neither model nor source

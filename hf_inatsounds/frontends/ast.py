@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hf_inatsounds.frontends.base import Frontend, InputLayout, Precision, check_batch, check_precision
+from hf_inatsounds.frontends.base import Frontend, InputLayout, Precision, check_batch, check_precision, real_samples
 from hf_inatsounds.frontends.blocks import bands_of
 from hf_inatsounds.frontends.filterbank import (
     frame_count,
@@ -97,9 +97,8 @@ class AstFrontend(Frontend):
         log_mel = log_mel_energy(waveforms, n_frames, self.mel, self.precision, lengths=lengths, bands=self._bands)
         if n_frames < self.max_length:
             log_mel = functional.pad(log_mel, (0, 0, 0, self.max_length - n_frames))
-        index = torch.arange(self.max_length, device=waveforms.device)
-        padding = index[None, :] >= frame_counts(lengths)[:, None]
-        return log_mel.masked_fill_(padding[:, :, None], 0.0).sub_(self.offset).div_(self.scale)
+        real = real_samples(frame_counts(lengths), self.max_length)
+        return log_mel.masked_fill_(~real[:, :, None], 0.0).sub_(self.offset).div_(self.scale)
 
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"input_values": (B, max_length, num_mel_bins)}``."""

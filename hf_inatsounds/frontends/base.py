@@ -1,4 +1,7 @@
-"""What every frontend is: a torch module from waveforms to a model's input, on the model's device."""
+"""What every frontend is: a torch module from waveforms to a model's input, on the model's device.
+
+By hand, since transformers' feature extractors take one recording at a time, and most of them on the CPU alone.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,16 @@ class Frontend(nn.Module):
             lengths: (B,) int, how many samples of each row are real, 0 ≤ length ≤ T.
         """
         raise NotImplementedError(f"{type(self).__name__} has no model_inputs")
+
+
+def real_samples(lengths: torch.Tensor, n: int) -> torch.Tensor:
+    """(B, n) bool: which samples, or frames, of each row there are; the others are padding.
+
+    >>> real_samples(torch.tensor([2, 0]), 3)
+    tensor([[ True,  True, False],
+            [False, False, False]])
+    """
+    return torch.arange(n, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def check_batch(waveforms: torch.Tensor, lengths: torch.Tensor) -> None:

@@ -42,6 +42,21 @@ class Frames:
         """
         return slice(first * self.hop, (stop - 1) * self.hop + self.size)
 
+    def real(self, waveforms: torch.Tensor, lengths: torch.Tensor | None) -> list[int]:
+        """How many frames of each row (B, T) are all real, by the rows' lengths (B,); None for rows full of samples."""
+        whole = [waveforms.shape[1]] * len(waveforms) if lengths is None else lengths.tolist()
+        return [min(max(1 + (length - self.size) // self.hop, 0), self.n) for length in whole]
+
+
+def pieces(n: int, most: int) -> list[tuple[int, int]]:
+    """[0, n) in as few pieces of at most ``most`` as it takes, about as long as each other; none of n below 1.
+
+    >>> pieces(10, 4)
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    count = max(-(-n // most), 0)
+    return [(n * i // count, n * (i + 1) // count) for i in range(count)]
+
 
 def by_frames(
     function: Callable[[torch.Tensor], torch.Tensor],
@@ -66,11 +81,8 @@ def by_frames(
     if waveforms.device.type != "cpu" or torch.compiler.is_compiling():
         return function(waveforms[:, frames.samples(0, frames.n)])
     found = waveforms.new_zeros((len(waveforms), frames.n, frames.values), dtype=torch.float32)
-    whole = [waveforms.shape[1]] * len(waveforms) if lengths is None else lengths.tolist()
-    for row, waveform, length in zip(found, waveforms, whole, strict=True):
-        real = min(1 + (length - frames.size) // frames.hop, frames.n)
-        blocks = max(-(-real // BLOCK_FRAMES), 1)
-        for stop, first in ((real * (i + 1) // blocks, real * i // blocks) for i in range(blocks if real > 0 else 0)):
+    for row, waveform, real in zip(found, waveforms, frames.real(waveforms, lengths), strict=True):
+        for first, stop in pieces(real, BLOCK_FRAMES):
             row[first:stop] = function(waveform[None, frames.samples(first, stop)])[0]
     return found
 

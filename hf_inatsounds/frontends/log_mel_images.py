@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hf_inatsounds.frontends.blocks import Bands, Frames
+from hf_inatsounds.frontends.blocks import Bands, Frames, pieces
 
 BLOCK_FRAMES = 513
 """Whose spectrum is taken, and multiplied with the filters, at a time, at most: 3 s. On two quiet cores a few percent
@@ -99,10 +99,8 @@ def log_mel_images(
         (B, M, frames.n) uint8; 0 where a frame is not all real.
     """
     images = torch.empty((len(waveforms), mel.shape[1], frames.n), dtype=torch.uint8)
-    whole = [waveforms.shape[1]] * len(waveforms) if lengths is None else lengths.tolist()
     memory = _memory(frames, window, fft_samples, mel, bands)
-    for image, waveform, length in zip(images, waveforms.to(window.dtype), whole, strict=True):
-        real = min(1 + (length - frames.size) // frames.hop, frames.n)
+    for image, waveform, real in zip(images, waveforms.to(window.dtype), frames.real(waveforms, lengths), strict=True):
         for first, stop in pieces(real, BLOCK_FRAMES):
             block = memory.block(stop - first)
             cut = waveform[frames.samples(first, stop)].unfold(0, frames.size, frames.hop)
@@ -115,7 +113,7 @@ def log_mel_images(
                 np.log(values, out=values)
                 level_of(block.values, levels_a_neper)
                 np.copyto(image[:, first:stop].numpy(), values, casting="unsafe")
-        image[:, max(real, 0) :] = 0
+        image[:, real:] = 0
     return images
 
 
@@ -126,13 +124,3 @@ def level_of(logarithms: torch.Tensor, levels_a_neper: float) -> torch.Tensor:
     tensor([  0.,   0., 255.])
     """
     return logarithms.mul_(levels_a_neper).clamp_(0.0, 255.0)
-
-
-def pieces(n: int, most: int) -> list[tuple[int, int]]:
-    """[0, n) in as few pieces of at most ``most`` as it takes, about as long as each other; none of n below 1.
-
-    >>> pieces(10, 4)
-    [(0, 3), (3, 6), (6, 10)]
-    """
-    count = max(-(-n // most), 0)
-    return [(n * i // count, n * (i + 1) // count) for i in range(count)]

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hf_inatsounds.frontends.base import real_samples
+
 STOPBAND_DB = 100.0
 """Attenuation that the Kaiser window is designed for."""
 
@@ -121,5 +123,4 @@ class Resample(nn.Module):
             stretches = padded[:, :size].unfold(1, self.kernel.shape[1], self.step_in)  # (B, periods, stretch)
             made = (stretches @ self.kernel.T).flatten(1)[:, :n_out]
         new = (lengths.double() * self.rate_out / self.rate_in).round().long()
-        index = torch.arange(made.shape[1], device=made.device)
-        return made.masked_fill(index[None, :] >= new[:, None], 0.0), new
+        return made.masked_fill(~real_samples(new, made.shape[1]), 0.0), new

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from hf_inatsounds.frontends.base import Frontend, InputLayout, Precision, check_batch, check_precision
+from hf_inatsounds.frontends.base import Frontend, InputLayout, Precision, check_batch, check_precision, real_samples
 from hf_inatsounds.frontends.filterbank import frame_count, frame_counts, kaldi_mel, log_mel_energy
 
 INT16_SCALE = 2.0**15
@@ -92,7 +92,7 @@ class Wav2Vec2BertFrontend(Frontend):
             lengths=lengths,
         )
         filled = frame_counts(lengths)
-        real = torch.arange(n_frames, device=waveforms.device)[None, :, None] < filled[:, None, None]
+        real = real_samples(filled, n_frames)[:, :, None]
         count = filled[:, None, None]
         mean = log_mel.where(real, 0.0).sum(1, keepdim=True) / count.clamp_min(1)
         centred = (log_mel - mean).where(real, 0.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hf_inatsounds.frontends.base import Frontend, InputLayout, check_batch
+from hf_inatsounds.frontends.base import Frontend, InputLayout, check_batch, real_samples
 
 VARIANCE_FLOOR = 1e-7
 """Added to the variance before the root, as Wav2Vec2FeatureExtractor does."""
@@ -73,7 +73,7 @@ class WaveformFrontend(Frontend):
         waveforms = waveforms.float()
         if waveforms.device.type == "cpu" and not torch.compiler.is_compiling():
             return self._row_by_row(waveforms, lengths)
-        real = self._real(waveforms, lengths)
+        real = real_samples(lengths, waveforms.shape[1])
         if self.do_normalize:
             count = lengths.clamp_min(1)[:, None]
             mean = waveforms.where(real, 0.0).sum(1, keepdim=True) / count
@@ -100,9 +100,5 @@ class WaveformFrontend(Frontend):
         """``{"input_values": (B, T)}``, with ``"attention_mask": (B, T) int32`` where the extractor makes one."""
         inputs = {"input_values": self(waveforms, lengths)}
         if self.return_attention_mask:
-            inputs["attention_mask"] = self._real(waveforms, lengths).int()
+            inputs["attention_mask"] = real_samples(lengths, waveforms.shape[1]).int()
         return inputs
-
-    @staticmethod
-    def _real(waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return torch.arange(waveforms.shape[1], device=waveforms.device)[None, :] < lengths[:, None]

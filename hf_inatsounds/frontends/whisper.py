@@ -9,7 +9,7 @@ from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
 from hf_inatsounds.errors import CheckpointError
-from hf_inatsounds.frontends.base import Frontend, InputLayout, check_batch
+from hf_inatsounds.frontends.base import Frontend, InputLayout, check_batch, real_samples
 from hf_inatsounds.frontends.blocks import by_rows
 
 MEL_FLOOR = 1e-10
@@ -103,7 +103,7 @@ class WhisperFrontend(Frontend):
         with torch.autocast(waveforms.device.type, enabled=False):
             heard = waveforms[:, : self.n_samples].float()
             heard = functional.pad(heard, (0, self.n_samples - heard.shape[1]))
-            heard = heard.masked_fill(~self._real(lengths), self.padding_value)
+            heard = heard.masked_fill(~real_samples(lengths, self.n_samples), self.padding_value)
             return by_rows(self._spectrogram, heard)
 
     def _spectrogram(self, waveforms: torch.Tensor) -> torch.Tensor:
@@ -116,6 +116,3 @@ class WhisperFrontend(Frontend):
     def model_inputs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"input_features": (B, num_mel_bins, n_samples // hop_length)}``."""
         return {"input_features": self(waveforms, lengths)}
-
-    def _real(self, lengths: torch.Tensor) -> torch.Tensor:
-        return torch.arange(self.n_samples, device=lengths.device)[None, :] < lengths[:, None]

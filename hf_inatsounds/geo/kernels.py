@@ -1,4 +1,8 @@
-"""Kernels on the sphere: how wide each is, their sums by class, and what those say of a class at a place."""
+"""Kernels on the sphere: how wide each is, their sums by class, and what those say of a class at a place.
+
+Neighbours are found by sklearn's BallTree. The kernels are summed by hand, since sklearn's KernelDensity gives all of
+them one width.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from hf_inatsounds.metrics.accuracy import taxon_accuracy, top_accuracies, top_k_accuracy, true_places
+from hf_inatsounds.metrics.accuracy import (
+    mean_reciprocal_rank,
+    taxon_accuracy,
+    top_accuracies,
+    top_k_accuracy,
+    true_places,
+)
 from hf_inatsounds.metrics.bootstrap import Replicates, bootstrap, centred_interval, resample_weights
 from hf_inatsounds.metrics.calibration import (
     Reliability,
@@ -38,6 +44,7 @@ __all__ = [
     "file_metrics",
     "inatsounds_metrics",
     "label_ranking_average_precision",
+    "mean_reciprocal_rank",
     "multilabel_metrics",
     "present_ranking",
     "ranking_metrics",

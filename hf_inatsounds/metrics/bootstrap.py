@@ -2,7 +2,8 @@
 
 A resample of recordings is a weight a recording: how often it was drawn. Of each class only the weights of the
 items between two of its positives' scores are summed, by one sparse product for all resamples, so that nothing is
-sorted again: exactly what the metrics would be on the drawn recordings.
+sorted again: exactly what the metrics would be on the drawn recordings. By hand, since scipy.stats.bootstrap would sort
+each class anew for each resample.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 
 from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import RecipeError
-from hf_inatsounds.schema import RANKS
+from hf_inatsounds.schema import RANKS, taxon_numbers
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def rank_terms(label_space: LabelSpace, weights: Mapping[str, float]) -> tuple[R
     terms = []
     for depth, rank in enumerate(above, start=1):
         if rank in weights:
-            numbers: dict[tuple[str, ...], int] = {}
-            taxa = [numbers.setdefault(tuple(lineage[:depth]), len(numbers)) for lineage in label_space.ranks]
-            terms.append(RankTerm(rank, float(weights[rank]), torch.tensor(taxa), len(numbers)))
+            taxa = taxon_numbers(label_space.ranks, depth)
+            terms.append(RankTerm(rank, float(weights[rank]), torch.tensor(taxa), max(taxa) + 1))
     return tuple(terms)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from hf_inatsounds.data.annotations import Annotations, annotated_hours
 from hf_inatsounds.publishing.plan import Plan
+from hf_inatsounds.reports.markdown import render_markdown
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -35,20 +35,14 @@ def render_dataset_card(
         place: what a reader gives ``load_dataset``: the repository, or a folder.
         has_index: whether seek indexes are in it.
     """
-    import jinja2
-
     tables = _rows(plan, annotations, records)
     space = annotations[plan.settings.splits[0]].label_space
     official = len(space) == OFFICIAL_CLASSES
     title = "iNaturalist Sounds Dataset" if official else annotations[plan.settings.splits[0]].title
-    template = files("hf_inatsounds.publishing").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(  # Markdown, not HTML: the Hub sanitises what it renders
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701
-    )
     counts = {key: count_reasons(records, key) for key in ("kept_as_original_bytes", "left_out")}
-    return environment.from_string(template).render(
+    return render_markdown(
+        "hf_inatsounds.publishing",
+        "dataset_card.md.jinja",
         metadata=metadata(plan, sum(table.num_rows for table in tables.values())),
         title=" ".join((title or "A dataset in the layout of iNatSounds").split()),
         has_audio=bool(plan.shards),

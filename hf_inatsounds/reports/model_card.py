@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from hf_inatsounds.reports import (
     signed,
     summarise,
 )
+from hf_inatsounds.reports.markdown import render_markdown
 from hf_inatsounds.runtime.installing import INSTALL
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
@@ -148,17 +148,11 @@ def write_card(
 
 def render_card(evaluations: list[dict[str, Any]]) -> str:
     """The card's text from one or more results of one model, the first of them the headline."""
-    import jinja2
-
     first = evaluations[0]
     training = first["model"].get("training")
-    template = files("hf_inatsounds.reports").joinpath("templates/model_card.md.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(  # Markdown, not HTML: the Hub sanitises what it renders
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701
-    )
-    return environment.from_string(template).render(
+    return render_markdown(
+        "hf_inatsounds.reports",
+        "templates/model_card.md.jinja",
         metadata=metadata(evaluations),
         model=first["model"],
         is_image=first["model"]["architecture"].endswith(OF_IMAGES),

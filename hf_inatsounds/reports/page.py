@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from hf_inatsounds.files import replacing, write_text
 from hf_inatsounds.metrics.names import METRIC_NAMES, OVERVIEW
 from hf_inatsounds.reports.tables import (
-    AGGREGATIONS,
     comparison_text,
     identical_line,
     interval_text,
@@ -60,7 +59,6 @@ def write_report(folder: str | Path, results: dict[str, Any], scores: FileScores
         rows=metric_rows(results["metrics"], results["intervals"]),
         headline=_headline(results),
         metric_names=METRIC_NAMES,
-        aggregations=AGGREGATIONS,
         figures=_inline(figures),
         about_plots=_ABOUT_PLOTS,
         worst=sorted(classes, key=lambda one: one["average_precision"])[:10],

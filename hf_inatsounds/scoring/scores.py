@@ -62,16 +62,6 @@ class FileScores:
         """(F, K) mean of each file's window scores: the headline."""
         return self.scores["mean"]
 
-    def save(self, folder: str | Path, *, about: dict[str, Any] | None = None) -> None:
-        """Write the three files, each whole or not at all, the manifest last.
-
-        Args:
-            folder: where to.
-            about: what the manifest says besides.
-        """
-        table, windows = self.tables()
-        write_scores(folder, [table], windows, about or {})
-
     def tables(self) -> tuple[pa.Table, pa.Table]:
         """What ``scores.parquet`` and ``windows.parquet`` hold."""
         columns = {
@@ -126,31 +116,12 @@ class FileScores:
     @classmethod
     def merge(cls, parts: Sequence[FileScores]) -> FileScores:
         """The scores of several processes as one, ordered by recording."""
-        offsets = np.cumsum([0, *(len(part.recording_id) for part in parts[:-1])])
-        files = np.concatenate([part.window_file + offset for part, offset in zip(parts, offsets, strict=True)])
-
-        def joined(name: str) -> Array:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        order = np.argsort(joined("recording_id"), kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        by_file = np.argsort(place[files], kind="stable")
-        return cls(
-            recording_id=joined("recording_id")[order],
-            label=joined("label")[order],
-            place=joined("place")[order],
-            scores={name: np.concatenate([part.scores[name] for part in parts])[order] for name in parts[0].scores},
-            classes=parts[0].classes,
-            window_file=place[files][by_file],
-            window_span_s=joined("window_span_s")[by_file],
-            window_prediction=joined("window_prediction")[by_file],
-            window_place=joined("window_place")[by_file],
-        )
+        tables, windows = (pa.concat_tables(some) for some in zip(*(part.tables() for part in parts), strict=True))
+        return cls.from_tables(tables.sort_by("recording_id"), windows.sort_by("recording_id"))
 
     @classmethod
     def load(cls, folder: str | Path, aggregations: Iterable[str] = POOLINGS) -> FileScores:
-        """Read what :meth:`save` wrote.
+        """Read what :func:`write_scores` wrote.
 
         Args:
             folder: where from.
@@ -181,7 +152,14 @@ class FileScores:
 
 
 def write_scores(folder: str | Path, tables: Iterable[pa.Table], windows: pa.Table, about: dict[str, Any]) -> None:
-    """Write scores, portion by portion, then windows, then the manifest with their sizes and checksums."""
+    """Write scores, portion by portion, then windows, then the manifest with their sizes and checksums.
+
+    Args:
+        folder: where to.
+        tables: recordings, as :meth:`FileScores.tables` gives them.
+        windows: of all of them.
+        about: what the manifest says besides.
+    """
     folder = Path(folder)
     (folder / SCORES_MANIFEST).unlink(missing_ok=True)  # from here on the folder is not whole
     writer, recordings, schema = None, 0, None

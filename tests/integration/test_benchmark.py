@@ -363,12 +363,12 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, model, capsys, word
 
 
 def test_the_command_line_names_what_there_is():
-    from hf_inatsounds.cli import benchmark as command
-    from hf_inatsounds.downstream.protocols import PROTOCOLS
+    from hf_inatsounds.downstream import names
+    from hf_inatsounds.downstream.protocols import RUN
     from hf_inatsounds.downstream.suites import SUITES
 
-    assert tuple(SUITES) == command.SUITES
-    assert PROTOCOLS == command.PROTOCOLS
+    assert tuple(SUITES) == names.SUITES
+    assert tuple(RUN) == names.PROTOCOLS
 
 
 def test_embed_writes_a_row_a_window_and_names_what_it_cannot_read(tmp_path, model, capsys):

@@ -14,6 +14,7 @@ from hf_inatsounds.metrics import inatsounds_metrics
 from hf_inatsounds.models.classifier import Classifier, build_classifier, load_classifier
 from hf_inatsounds.objectives import objective_for
 from hf_inatsounds.scoring import FileScores, read_windows, score_recordings
+from hf_inatsounds.scoring.scores import write_scores
 from tests.helpers.archive import RATE, tone, wav, write_source
 from tests.integration.test_training import AST, WAV2VEC2
 
@@ -111,8 +112,10 @@ def test_results_and_scores_are_written_and_read_back(scored, tmp_path):
 def test_scores_with_nan_or_missing_are_refused(scored, tmp_path):
     classifier, info = scored
     scores, _ = score_recordings(classifier, info.rows(), WINDOW, present=info.present)
+    scores.scores["mean"] = scores.mean.copy()
     scores.mean[2, 1] = np.nan
-    scores.save(tmp_path)
+    table, windows = scores.tables()
+    write_scores(tmp_path, [table], windows, {})
     with pytest.raises(ScoresError, match=f"NaN.*recording {scores.recording_id[2]}"):
         FileScores.load(tmp_path)
     with pytest.raises(ScoresError, match="no usable scores"):

@@ -16,6 +16,7 @@ from hf_inatsounds.evaluation.processes import plan_of
 from hf_inatsounds.evaluation.run import scored_classes
 from hf_inatsounds.scoring import FileScores, folder, score_recordings
 from hf_inatsounds.scoring.folder import Blocks
+from hf_inatsounds.scoring.scores import write_scores
 from tests.helpers.archive import write_source
 from tests.integration.test_evaluation import WINDOW, classifier_for
 
@@ -198,12 +199,13 @@ def test_weights_that_are_no_numbers_are_one_line(tiny, tmp_path, capsys):
 
 
 def test_files_that_are_not_what_was_written_are_named(tmp_path, expected):
-    expected.save(tmp_path)
+    table, windows = expected.tables()
+    write_scores(tmp_path, [table], windows, {})
     assert_same(FileScores.load(tmp_path), expected)
     (tmp_path / "windows.parquet").write_bytes((tmp_path / "scores.parquet").read_bytes())
     with pytest.raises(ScoresError, match=r"windows\.parquet is not the file that scores\.json names"):
         FileScores.load(tmp_path)
-    expected.save(tmp_path)
+    write_scores(tmp_path, [table], windows, {})
     (tmp_path / "scores.json").unlink()  # as an interrupted writing leaves it
     with pytest.raises(ScoresError, match="no usable scores"):
         FileScores.load(tmp_path)

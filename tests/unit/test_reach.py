@@ -117,4 +117,5 @@ def test_everything_public_is_reached():
     found = unreached(PACKAGE, users, set(hf_inatsounds.__all__) | documented())
     excused = {pattern: {name for name in found if fnmatchcase(name, pattern)} for pattern in ALLOWED}
     assert sorted(found - set().union(*excused.values())) == []
-    assert [pattern for pattern, names in excused.items() if not names] == [], "allowed, and reached or gone"
+    unneeded = [pattern for pattern, names in excused.items() if not names and "*" not in pattern]
+    assert unneeded == [], "allowed, and reached or gone"
