@@ -1,5 +1,6 @@
 # make quickstart   install, and run the main job on an embedded archive
 # make test         install, and run everything that CI runs
+# make quick        lint, and the tests that take a minute
 # make benchmark    speed and memory against peers, into docs/benchmarks.md; DATA=FOLDER adds what needs recordings
 # Everything is installed into .venv; nothing outside this folder is changed.
 
@@ -13,12 +14,16 @@ JOBS   ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n |
 
 DATA   ?=
 
-.PHONY: benchmark quickstart test install lint types doctest tests unit integration e2e wheel loading-script environments clients clean
+.PHONY: benchmark quickstart test quick install lint types doctest tests unit integration e2e wheel loading-script environments clients clean
 
 quickstart: $(READY)
 	$(BIN)/hf-inatsounds quickstart --out quickstart
 
 test: lint types doctest tests wheel quickstart
+
+# Under a minute on two cores, once installed: lint, and the unit tests that are not marked slow.
+quick: lint
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m 'not slow' tests/unit
 
 install: $(READY)
 
@@ -48,18 +53,11 @@ tests unit integration e2e: $(READY)
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(DATA),--data $(DATA))
 
-# The wheel alone in an environment of its own, on the libraries of this one: does it carry all that it needs?
+# The wheel alone, outside any checkout, on the libraries of this environment; then on those of the data part.
 wheel: $(READY)
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
-	$(BIN)/python -m venv --without-pip build/wheel/venv
-	$(BIN)/python -m pip --disable-pip-version-check --python build/wheel/venv install --quiet --no-deps build/wheel/*.whl
-	$(BIN)/python -c 'import glob, sysconfig; open(glob.glob("build/wheel/venv/lib/*/site-packages")[0] + "/libraries.pth", "w").write(sysconfig.get_path("purelib"))'
-	cd build/wheel && venv/bin/hf-inatsounds --version
-	cd build/wheel && venv/bin/python -c 'import hf_inatsounds, sys; p = hf_inatsounds.__file__; sys.exit("build/wheel" not in p)'
-	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds.reports").joinpath("templates/model_card.md.jinja").read_text()'
-	cd build/wheel && venv/bin/python -c 'from importlib.resources import files; files("hf_inatsounds.publishing").joinpath("dataset_card.md.jinja").read_text()'
-	cd build/wheel && venv/bin/hf-inatsounds quickstart --help > /dev/null
+	$(BIN)/python -m tests.environments.check_wheel build/wheel/*.whl build/wheel/check
 
 # The loading script under datasets 3.6.0, in an environment of its own, against the builder under this one's datasets.
 # Not part of `make test`: building the environment takes about a minute.

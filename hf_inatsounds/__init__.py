@@ -71,7 +71,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         module, _, other = _HOMES[name].partition(":")
-        return getattr(importlib.import_module(f"hf_inatsounds.{module}"), other or name)
+        try:
+            return getattr(importlib.import_module(f"hf_inatsounds.{module}"), other or name)
+        except ModuleNotFoundError as error:
+            from hf_inatsounds.runtime.installing import models_missing
+
+            raise models_missing(f"hf_inatsounds.{name}", error) or error from error
     if name in _MODULES:
         return importlib.import_module(f"hf_inatsounds.{name}")
     raise AttributeError(f"module 'hf_inatsounds' has no attribute {name!r}")

@@ -1,6 +1,9 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["hf-inatsounds[train] @ git+https://github.com/visipedia/inat_sounds"]
+# dependencies = ["hf-inatsounds[models]"]
+#
+# [tool.uv.sources]
+# hf-inatsounds = { path = "..", editable = true }
 # ///
 """Fine-tune a classifier on iNatSounds: the whole run, from its arguments to its card.
 

@@ -11,6 +11,7 @@ from hf_inatsounds import __version__
 from hf_inatsounds.cli.arguments import OneLineParser
 from hf_inatsounds.cli.output import never_fail_to_print
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable
+from hf_inatsounds.runtime.installing import models_missing
 from hf_inatsounds.runtime.launching import beside, is_first_to_tell, leave
 
 COMMANDS = {
@@ -20,6 +21,7 @@ COMMANDS = {
     "publish": "a mirror that plain datasets reads, in a folder or on the Hub",
     "index": "build the seek index of the archives",
     "train": "fine-tune by a recipe",
+    "recipes": "list the shipped recipes, or copy one",
     "evaluate": "score a split by the paper's protocol",
     "benchmark": "judge a model on a downstream suite: zero-shot, probes, fine-tuning",
     "compare": "runs side by side, with intervals of their differences",
@@ -91,6 +93,13 @@ def _run(name: str, act: Callable[[], int | None]) -> int:
     try:
         return int(act() or 0)
     except EndedElsewhere:
+        return 1
+    except ModuleNotFoundError as error:
+        missing = models_missing(name, error)
+        if missing is None:
+            raise
+        if is_first_to_tell():
+            print(f"hf-inatsounds {name}: {missing}", file=sys.stderr)
         return 1
     except InatSoundsError as error:
         if is_first_to_tell():

@@ -89,10 +89,10 @@ class Made:
         nexts = [
             f"hf-inatsounds evaluate {run} --source {self.out}/archives --split validation",
             f"hf-inatsounds predict {run} YOUR_RECORDING.wav --top 3",
-            f"hf-inatsounds train train/recipes/ast-tiny.yaml --source {self.out}/archives --objective multilabel "
+            f"hf-inatsounds train ast-tiny.yaml --source {self.out}/archives --objective multilabel "
             f"--label_smoothing_factor 0 --output_dir {self.out}/multilabel",
-            f"hf-inatsounds train train/recipes/wav2vec2-tiny.yaml --source {self.out}/archives "
-            f"--out {self.out}/wav2vec2-tiny",
+            f"hf-inatsounds train wav2vec2-tiny.yaml --source {self.out}/archives "
+            f"--output_dir {self.out}/wav2vec2-tiny",
         ]
         total = sum(self.seconds.values())
         steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())

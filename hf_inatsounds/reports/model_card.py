@@ -22,6 +22,7 @@ from hf_inatsounds.reports import (
     summarise,
 )
 from hf_inatsounds.reports.markdown import render_markdown
+from hf_inatsounds.runtime.installing import INSTALL
 from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
 
 CARD_FILE = "README.md"
@@ -164,6 +165,7 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
         evaluations=[_shown(results) for results in evaluations],
         official=first["dataset"]["classes"] == OFFICIAL_CLASSES,
         terms=TERMS,
+        install=INSTALL,
         citation=CITATION,
         environment=first["environment"],
     )

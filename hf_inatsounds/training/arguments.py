@@ -11,6 +11,7 @@ from typing import Any
 from transformers import HfArgumentParser
 
 from hf_inatsounds.errors import FlagError, RecipeError
+from hf_inatsounds.runtime.installing import recipe_path
 from hf_inatsounds.training.checks import check
 from hf_inatsounds.training.recipe import KEYS, PARTS, Recipe
 from hf_inatsounds.training.run_arguments import REFUSED
@@ -27,12 +28,12 @@ FORMER = {
 
 
 def read_recipe(path: str | Path, flags: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe from YAML; ``flags`` win, as :func:`make_recipe` says.
+    """A recipe from a YAML file, or the shipped one of that name; ``flags`` win, as :func:`make_recipe` says.
 
     Raises:
         RecipeError: naming the file or flag, and the key: missing file, no mapping, unknown key, wrong type or value.
     """
-    return make_recipe(read_mapping(path), where=str(path), flags=flags)
+    return make_recipe(read_mapping(recipe_path(path)), where=str(path), flags=flags)
 
 
 def make_recipe(values: Mapping[Any, Any], *, where: str, flags: Mapping[str, Any] | None = None) -> Recipe:

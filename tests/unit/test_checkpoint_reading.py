@@ -310,6 +310,7 @@ def tuned(folder, names, objective=None):
     return build_classifier(str(folder), space_of(names), objective or Multiclass(), window=WINDOW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["ast-tiny", "wav2vec2-tiny", "whisper-tiny", "resnet-tiny", "mobilenet-tiny"])
 @pytest.mark.parametrize("objective", [Multiclass(), Multilabel()])
 def test_a_head_is_kept_by_its_classes_names_and_by_nothing_else(tmp_path, preset, objective):

@@ -21,6 +21,7 @@ def annotations(folder, stem):
         return json.load(archive.extractfile(f"{stem}.json"))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(archives, tmp_path):
     assert digests(make_archives(tmp_path / "again")) == digests(archives)
 

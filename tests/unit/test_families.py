@@ -90,7 +90,7 @@ def test_a_window_longer_than_the_input_is_refused_and_the_training_window_is_no
         assert longest <= (math.ceil(size_s) if "whisper" in preset else size_s + 0.05) * rate
         with pytest.raises(InatSoundsError, match=r"--window must be at most [\d.]+ s, the length of the model's inp"):
             frontend.check_window(WindowSpec(size_s + 1.1, 1.0))
-        for score in (classifier.logits, classifier.embed):
+        for score in (classifier.logits, classifier.features):
             with pytest.raises(InatSoundsError, match=r"a window must be at most [\d.]+ s"):
                 score([noise(10), noise(longest + rate // 500)])
 
@@ -271,6 +271,7 @@ def refusal(checkpoint, chosen):
     return "" if classifier.logits([noise(classifier.sampling_rate), noise(0)]).shape == (2, 3) else "other shapes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", TINY)
 def test_settings_of_a_feature_extractor_fit_or_are_refused_in_a_line(preset, tmp_path):
     build(preset).save(tmp_path)

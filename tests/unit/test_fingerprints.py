@@ -60,6 +60,7 @@ def test_a_changed_line_changes_the_code_of_what_imports_it_and_of_nothing_else(
     assert code_in(tmp_path, tables) == before[1]
 
 
+@pytest.mark.slow
 def test_what_a_module_imports_when_it_runs_is_covered():
     """Whatever of this package is loaded by importing a module is in its fingerprint's reach."""
     for module in ("hf_inatsounds.scoring.recordings", "hf_inatsounds.data.builder", "hf_inatsounds.publishing.mirror"):

@@ -158,6 +158,7 @@ class Counting(io.RawIOBase):
         return part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [None, lambda name: False])
 def test_a_gzip_bomb_is_refused_in_bounded_memory_and_time(wanted):
     claims = tar(*good(), raw("train/a/bomb.wav", 1 << 30), end=False)
@@ -181,6 +182,7 @@ def test_silence_is_no_bomb():
     assert len(members(silent)[0]["train/a/silent.wav"]) == 20 << 20
 
 
+@pytest.mark.slow
 def test_behind_the_archives_end_nothing_unbounded_is_read():
     stream = Counting(tar(*good()))
     assert dict(iterate_members(stream, where="x.tar.gz")) == GOOD

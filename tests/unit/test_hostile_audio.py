@@ -68,6 +68,7 @@ print(tries, read, refused, plain, slowest)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_damaged_files_end_as_audio_or_as_an_error(seed):
     done = subprocess.run([sys.executable, "-c", FUZZ, str(seed)], capture_output=True, text=True, timeout=300)

@@ -245,6 +245,7 @@ def test_resamples_give_what_the_metrics_are_on_the_drawn_recordings(levels):
     assert low < point < high
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     generator = np.random.default_rng(5)
 

@@ -20,7 +20,6 @@ ALLOWED: dict[str, str] = {
     "audio.opening.Reheaded.readable": FILE,
     "audio.opening.Reheaded.seekable": FILE,
     "cli.*.add_arguments": COMMAND,
-    "cli.*.run": COMMAND,
     "data.indexed_stream.IndexedExamples.iter_arrow": DATASETS,
     "data.indexed_stream.IndexedExamples.num_shards": DATASETS,
     "data.indexed_stream.IndexedExamples.shuffle_data_sources": DATASETS,

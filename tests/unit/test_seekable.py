@@ -179,6 +179,7 @@ def test_a_damaged_header_in_the_middle_ends_the_build_too(tmp_path):
         IndexBuild(Source.parse(tmp_path), "train", tmp_path / "index").run()
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_as_in_reading_forward(tmp_path, monkeypatch):
     member = tarfile.TarInfo("train/a.wav")
     member.size = 400 << 20
