@@ -4,6 +4,7 @@ import tarfile
 from collections import Counter
 
 import numpy as np
+import pytest
 import soundfile as sf
 
 from hf_inatsounds.data.builder import load_dataset
