@@ -36,6 +36,13 @@ CITATION = """@article{chasmai2025inaturalist,
   year = {2025},
 }"""
 
+LICENSE = {
+    "license": "other",
+    "license_name": "inatsounds-non-commercial",
+    "license_link": "https://github.com/visipedia/inat_sounds",
+}
+"""As a card's metadata has it, of models and of mirrors."""
+
 OFFICIAL_CLASSES = 5569
 
 NEAR_EMPTY_S = 0.1

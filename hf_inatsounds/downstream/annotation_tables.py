@@ -36,7 +36,15 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
+class Row(dict[str, str]):
+    """A row of a table by column, and where it stands, as an error names it."""
+
+    def __init__(self, values: Mapping[str, str], where: str) -> None:
+        super().__init__(values)
+        self.where = where
+
+
+def read_csv(path: Path, required: Sequence[str]) -> list[Row]:
     """Rows of a CSV with a heading.
 
     Raises:
@@ -44,7 +52,8 @@ def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
-        columns, rows = list(reader.fieldnames or []), list(reader)
+        columns = list(reader.fieldnames or [])
+        rows = [Row(values, f"{path}, line {reader.line_num}") for values in reader]
     except csv.Error as error:
         raise SuiteError("not CSV", where=path, found=error) from error
     missing = [name for name in required if name not in columns]
@@ -52,9 +61,9 @@ def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         raise SuiteError("missing column", where=path, found=", ".join(columns), expected=missing[0])
     if not rows:
         raise SuiteError("empty table", where=path, found="a heading and no row")
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
         if None in row or None in row.values():  # more or fewer values than the heading
-            raise SuiteError("malformed row", where=f"{path}, line {number}", expected=f"{len(columns)} values")
+            raise SuiteError("malformed row", where=row.where, expected=f"{len(columns)} values")
     return rows
 
 
@@ -119,17 +128,17 @@ def audacity_events(text: str, where: str) -> list[Event]:
     return events
 
 
-def csv_events(rows: Sequence[Mapping[str, str]], where: str) -> dict[str, list[Event]]:
+def csv_events(rows: Sequence[Row]) -> dict[str, list[Event]]:
     """Events by file, of rows with ``file``, ``start_s``, ``end_s`` and ``label``; no label: nothing is heard.
 
-    >>> csv_events([{"file": "a.wav", "start_s": "0", "end_s": "1", "label": "x"}], "a.csv")
+    >>> csv_events([Row({"file": "a.wav", "start_s": "0", "end_s": "1", "label": "x"}, "a.csv, line 2")])
     {'a.wav': [Event(start_s=0.0, end_s=1.0, label='x')]}
     """
     found: dict[str, list[Event]] = {}
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
         events = found.setdefault(row["file"], [])
         if row["label"].strip():
-            events.append(_event(row["start_s"], row["end_s"], row["label"], f"{where}, line {number}"))
+            events.append(_event(row["start_s"], row["end_s"], row["label"], row.where))
     return found
 
 

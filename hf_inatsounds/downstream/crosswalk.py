@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.downstream.annotation_tables import read_csv
+from hf_inatsounds.downstream.annotation_tables import Row, read_csv
 from hf_inatsounds.errors import SuiteError
 
 CODE_COLUMNS = ("code", "ebird_code", "species_code", "SPECIES_CODE", "label")
@@ -125,17 +125,17 @@ def read_codes(path: str | Path) -> dict[str, str]:
             "no table of names", where=path, found=", ".join(rows[0]),
             expected=f"one of {', '.join(CODE_COLUMNS)} and one of {', '.join(NAME_COLUMNS)}",
         )  # fmt: skip
-    return _pairs(rows, code, name, path)
+    return _pairs(rows, code, name)
 
 
 def read_synonyms(path: str | Path) -> dict[str, str]:
     """Name → accepted name from a CSV with ``name`` and ``accepted``."""
-    return _pairs(read_csv(Path(path), ["name", "accepted"]), "name", "accepted", path)
+    return _pairs(read_csv(Path(path), ["name", "accepted"]), "name", "accepted")
 
 
-def _pairs(rows: Sequence[Mapping[str, str]], key: str, value: str, path: str | Path) -> dict[str, str]:
+def _pairs(rows: Sequence[Row], key: str, value: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
         if found.setdefault(row[key], row[value]) != row[value]:
-            raise SuiteError("two names for one", where=f"{path}, line {number}", found=repr(row[key]))
+            raise SuiteError("two names for one", where=row.where, found=repr(row[key]))
     return found

@@ -132,65 +132,84 @@ def evaluate(
     classes = scored_classes(info, scored)
     fit_classes(classifier, info.label_space, classes.tolist())
     prior = load_prior(geo.path, info.label_space) if geo else None  # before an hour of scoring
-    window_facts = {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment}
+    how = bootstrap or Bootstrap()
     computed = {"device": device_name(classifier.model.device), "dtype": dtype_name(classifier.dtype)}
     digest = checkpoint_digest(_folder(classifier, checkpoint))
     facts = {
-        "split": info.split, "dataset": info.title, "name": info.name, "scored": scored, "window": window_facts,
+        "split": info.split, "dataset": info.title, "name": info.name, "scored": scored,
+        "window": {"size_s": window.size_s, "stride_s": window.stride_s, "alignment": window.alignment},
         "checkpoint_sha256": digest, **computed,
     }  # fmt: skip
     plan = {**plan_of(classifier, info, window, classes), "checkpoint_sha256": digest}
     made, changed = (None, []) if rescore else finished(out, plan)
-    measures = launched is None or launched.is_main_process
     if made is not None:
-        defects, computed = made["defects"], {key: made.get(key, value) for key, value in computed.items()}
         note(f"{out} holds these scores: nothing is scored again", quiet=quiet)
     else:
         blocks = Blocks(out / WORK, plan, block_size(len(info.labels)))
-        if measures and (changed := blocks.prepare() or changed):
-            note(f"{out} is of another {', '.join(changed)}: scored again", quiet=quiet)
         scoring = Scoring(info, window, classes, blocks, batch_size, quiet)
-        if launched is not None:
-            score_launched(scoring, classifier, launched)
-        elif processes > 1:
-            score_in_processes(scoring, classifier, str(_folder(classifier, checkpoint)), processes)
-        else:
-            scoring.score(classifier)
-        if measures:
-            info.check_state()
-            info.label_space.save(out)  # so that metrics need neither model nor source
-            defects = blocks.join(out, facts).report()
-    if not measures:
+        _score(scoring, classifier, out, facts, changed, str(_folder(classifier, checkpoint)), processes, launched)
+    if launched is not None and not launched.is_main_process:
         return {}
-
-    metrics: dict[str, dict[str, Any]] = {}
-    for aggregation in POOLINGS:  # one at a time: each is 1.1 GB where all classes are kept
-        scores = FileScores.load(out, [aggregation])
-        metrics |= metrics_of(scores, info.label_space, windows=aggregation == POOLINGS[-1])
-        n_recordings, n_windows = len(scores.recording_id), len(scores.window_file)
+    manifest = read_record(out / SCORES_MANIFEST)
+    metrics = _metrics(out, info)
     scores = FileScores.load(out, ["mean"])
-    measured = measures_of(scores, info.label_space, training_counts(info), bootstrap or Bootstrap())
     results = {
         "model": _model(classifier, checkpoint, digest),
-        "computed": computed,
-        "dataset": _dataset(info, n_recordings),
-        "window": window_facts,
-        "windows": n_windows,
+        "computed": {key: manifest.get(key, value) for key, value in computed.items()},
+        "dataset": _dataset(info, manifest["recordings"]),
+        "window": facts["window"],
+        "windows": manifest["windows"],
         "headline": "mean",
         "scored_classes": {"which": scored, "count": len(classes)},
         "metrics": metrics,
-        **measured,
-        "defects": defects,
+        **measures_of(scores, info.label_space, training_counts(info), how),
+        "defects": manifest["defects"],
         "byte_identical": _byte_identical(out, Path(checkpoint)),
         "environment": environment(),
     }
     if geo and prior is not None:
-        how = Reweighting(geo.mode or prior.default_mode, geo.threshold, geo.weight)  # type: ignore[arg-type]  # ClassVar[str]
-        found = geo_measures(scores, info.label_space, prior, how, bootstrap or Bootstrap())
-        results["geo_prior"] = {"name": Path(geo.path).name, **found}
+        mode = Reweighting(geo.mode or prior.default_mode, geo.threshold, geo.weight)  # type: ignore[arg-type]  # ClassVar[str]
+        results["geo_prior"] = {
+            "name": Path(geo.path).name, **geo_measures(scores, info.label_space, prior, mode, how)
+        }  # fmt: skip
     results = defined(results)
     write_json(out / RESULTS_FILE, results)
     return results
+
+
+def _score(
+    scoring: Scoring,
+    classifier: Classifier,
+    out: Path,
+    facts: dict[str, Any],
+    changed: list[str],
+    checkpoint: str,
+    processes: int,
+    launched: Launched | None,
+) -> None:
+    """Score what is missing; the main process then joins the blocks, under a manifest with ``facts``."""
+    is_main = launched is None or launched.is_main_process
+    if is_main and (changed := scoring.blocks.prepare() or changed):
+        note(f"{out} is of another {', '.join(changed)}: scored again", quiet=scoring.quiet)
+    if launched is not None:
+        score_launched(scoring, classifier, launched)
+    elif processes > 1:
+        score_in_processes(scoring, classifier, checkpoint, processes)
+    else:
+        scoring.score(classifier)
+    if is_main:
+        scoring.info.check_state()
+        scoring.info.label_space.save(out)  # so that metrics need neither model nor source
+        scoring.blocks.join(out, facts)
+
+
+def _metrics(out: Path, info: SplitInfo) -> dict[str, dict[str, Any]]:
+    """Metrics of all aggregations, one at a time: each is 1.1 GB where all classes are kept."""
+    found: dict[str, dict[str, Any]] = {}
+    for aggregation in POOLINGS:
+        scores = FileScores.load(out, [aggregation])
+        found |= metrics_of(scores, info.label_space, windows=aggregation == POOLINGS[-1])
+    return found
 
 
 def environment() -> dict[str, str]:

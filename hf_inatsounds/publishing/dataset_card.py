@@ -13,7 +13,7 @@ import pyarrow as pa
 from hf_inatsounds.data.annotations import Annotations, annotated_hours
 from hf_inatsounds.publishing.plan import Plan
 from hf_inatsounds.reports.markdown import render_markdown
-from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
+from hf_inatsounds.schema import CITATION, LICENSE, OFFICIAL_CLASSES, TERMS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MEANINGS = {
@@ -84,9 +84,7 @@ def metadata(plan: Plan, n_rows: int) -> str:
 
     document = {
         "pretty_name": "iNatSounds",
-        "license": "other",
-        "license_name": "inatsounds-non-commercial",
-        "license_link": "https://github.com/visipedia/inat_sounds",
+        **LICENSE,
         "task_categories": ["audio-classification"],
         "size_categories": [next((name for top, name in _SIZES if n_rows < top), "1M<n<10M")],
         "tags": ["bioacoustics", "biodiversity", "inatsounds"],

@@ -23,7 +23,7 @@ from hf_inatsounds.reports import (
 )
 from hf_inatsounds.reports.markdown import render_markdown
 from hf_inatsounds.runtime.installing import INSTALL
-from hf_inatsounds.schema import CITATION, OFFICIAL_CLASSES, TERMS
+from hf_inatsounds.schema import CITATION, LICENSE, OFFICIAL_CLASSES, TERMS
 
 CARD_FILE = "README.md"
 _FAMILIES = {
@@ -197,9 +197,7 @@ def metadata(evaluations: list[dict[str, Any]]) -> str:
     card = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-classification" if is_image else "audio-classification",
-        license="other",
-        license_name="inatsounds-non-commercial",
-        license_link="https://github.com/visipedia/inat_sounds",
+        **LICENSE,
         tags=[
             *(["audio-classification"] if is_image else []),
             "bioacoustics",

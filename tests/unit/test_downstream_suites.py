@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hf_inatsounds.downstream.annotation_tables import read_csv
 from hf_inatsounds.downstream.clips import ParquetCell
 from hf_inatsounds.downstream.policies import measure
 from hf_inatsounds.downstream.suites import SUITES, load_suite
@@ -288,3 +289,9 @@ def test_unknown_suites_and_folders_are_named(tmp_path):
     for name in SUITES:
         with pytest.raises(InatSoundsError, match="no such folder"):
             load_suite(name, tmp_path / "nowhere")
+
+
+def test_a_row_knows_its_line_whichever_rows_are_taken(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text('file,label\na.wav,"two\nlines"\nb.wav,x\n')
+    assert [row.where for row in read_csv(table, ["file"])] == [f"{table}, line 3", f"{table}, line 4"]

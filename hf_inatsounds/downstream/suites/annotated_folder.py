@@ -73,7 +73,7 @@ def annotated_recordings(folder: Path) -> tuple[dict[str, list[Event]], dict[str
     orphans: list[Path] = []
     if table.exists():
         rows = read_csv(table, ["file", "start_s", "end_s", "label"])
-        for name, events in csv_events(rows, str(table)).items():
+        for name, events in csv_events(rows).items():
             found[str(inside(folder, name, where=str(table)))] = events
     else:
         recordings, orphans = recordings_with_tables(folder)
@@ -101,8 +101,8 @@ def _whole_recordings(folder: Path, table: Path) -> Suite:
     rows = read_csv(table, ["file", "label"])
     classes = tuple(sorted({row["label"].strip() for row in rows if row["label"].strip()}))
     labels: dict[str, set[int]] = {}
-    for number, row in enumerate(rows, start=2):
-        path = str(inside(folder, row["file"], where=f"{table}, line {number}"))
+    for row in rows:
+        path = str(inside(folder, row["file"], where=row.where))
         known = labels.setdefault(path, set())
         if row["label"].strip():
             known.add(classes.index(row["label"].strip()))
@@ -124,11 +124,11 @@ def _parts(folder: Path, table: Path, paths: list[str]) -> dict[str, str]:
         column = next((name for name in ("split", "fold") if name in rows[0]), None)
         if column is not None:
             parts: dict[str, str] = {}
-            for number, row in enumerate(rows, start=2):
+            for row in rows:
                 path, part = str(folder / row["file"]), row[column].strip()
                 if not part or parts.setdefault(path, part) != part:
                     raise SuiteError("overlapping folds" if part else f"no {column}",
-                                     where=f"{table}, line {number}", found=f"{row['file']} in {part!r}")  # fmt: skip
+                                     where=row.where, found=f"{row['file']} in {part!r}")  # fmt: skip
             return {path: parts[path] for path in paths}
     top = {path: Path(path).relative_to(folder).parts[0] for path in paths}
     if set(top.values()) == {"train", "test"}:

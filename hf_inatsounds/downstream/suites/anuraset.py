@@ -32,14 +32,13 @@ def load_anuraset(folder: Path, only: Sequence[str] = ()) -> Suite:
         raise SuiteError("no species", where=table, found=", ".join(columns), expected="columns after 'subset'")
     audio = {path.stem: path for path in audio_files(folder / "audio")}
     clips = []
-    for number, row in enumerate(rows, start=2):
-        where = f"{table}, line {number}"
+    for row in rows:
         path = audio.get(Path(row["sample_name"]).stem if "." in row["sample_name"] else row["sample_name"])
         if path is None:
-            raise SuiteError("missing recording", where=where, found=f"no {row['sample_name']!r} below audio/")
+            raise SuiteError("missing recording", where=row.where, found=f"no {row['sample_name']!r} below audio/")
         if row["subset"] not in ("train", "test"):
-            raise SuiteError("unknown subset", where=where, found=repr(row["subset"]), expected="train or test")
-        labels = tuple(i for i, name in enumerate(classes) if _is_one(row[name], f"{where}, {name}"))
+            raise SuiteError("unknown subset", where=row.where, found=repr(row["subset"]), expected="train or test")
+        labels = tuple(i for i, name in enumerate(classes) if _is_one(row[name], f"{row.where}, {name}"))
         end_s = min(SAMPLE_S, duration_s(str(path)))
         clips.append(Clip(str(path), 0.0, end_s, labels, row["subset"], row["fname"]))
     notes = () if len(classes) == N_SPECIES else (f"{len(classes)} species; the published set has {N_SPECIES}",)

@@ -118,17 +118,13 @@ def _task(name: str, root: Path, data: Path) -> Task:
 
 
 def _classification(one: ClassificationSet, root: Path, data: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
-    rows = [
-        (row, part, f"{_table(data, one, part)}, line {number}")
-        for part in PARTS
-        for number, row in enumerate(read_csv(_table(data, one, part), ["path", "label"]), start=2)
-    ]
-    classes = tuple(sorted({row["label"] for row, part, _ in rows if part == "train"}))
+    rows = [(row, part) for part in PARTS for row in read_csv(_table(data, one, part), ["path", "label"])]
+    classes = tuple(sorted({row["label"] for row, part in rows if part == "train"}))
     clips = []
-    for row, part, where in rows:
+    for row, part in rows:
         if row["label"] not in classes:
-            raise SuiteError("unknown class", where=where, found=repr(row["label"]), expected="a class of train")
-        path = str(inside(root, row["path"], where=where))
+            raise SuiteError("unknown class", where=row.where, found=repr(row["label"]), expected="a class of train")
+        path = str(inside(root, row["path"], where=row.where))
         end_s = min(float(one.seconds), duration_s(path))
         clips.append(Clip(path, 0.0, end_s, (classes.index(row["label"]),), part, path))
     return tuple(clips), classes

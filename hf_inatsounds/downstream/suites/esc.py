@@ -36,10 +36,10 @@ def _task(folder: Path, name: str, *, esc10_only: bool) -> Task:
         rows = [row for row in rows if row["esc10"].strip().lower() == "true"]
     classes = tuple(sorted({row["category"] for row in rows}))
     clips = []
-    for number, row in enumerate(rows, start=2):
-        path = inside(folder / "audio", row[key], where=f"{table}, line {number}")
+    for row in rows:
+        path = inside(folder / "audio", row[key], where=row.where)
         if not row["fold"].strip():
-            raise SuiteError("no fold", where=f"{table}, line {number}", found=repr(row["fold"]))
+            raise SuiteError("no fold", where=row.where, found=repr(row["fold"]))
         label = classes.index(row["category"])
         clips.append(Clip(str(path), 0.0, duration_s(str(path)), (label,), row["fold"].strip(), _source(row[key])))
     parts = sorted({clip.part for clip in clips})
