@@ -75,9 +75,28 @@ $(OLD)/.ready: pyproject.toml Makefile
 
 # Other versions of datasets, each with soundfile alone in an environment of its own: do they read what publish makes?
 # Not part of test, since it downloads two environments: about two minutes.
-environments: $(READY) .venv-datasets-3.6/.ready .venv-datasets-4/.ready
+# Then the lowest and the newest versions of all libraries that pyproject.toml allows, each with the quickstart and the
+# tests that meet them most.
+environments: $(READY) .venv-datasets-3.6/.ready .venv-datasets-4/.ready .venv-lowest/.ready .venv-newest/.ready
 	$(BIN)/python -m tests.environments.check_mirror \
 	  .venv-datasets-3.6/bin/python .venv-datasets-4/bin/python $(BIN)/python
+	for e in lowest newest; do \
+	  rm -rf build/$$e && .venv-$$e/bin/hf-inatsounds quickstart --out build/$$e --quiet && \
+	  OMP_NUM_THREADS=1 .venv-$$e/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(MEETING) || exit 1; \
+	done
+
+MEETING := tests/unit/test_recipes.py tests/unit/test_families.py tests/unit/test_checkpoint_reading.py \
+  tests/unit/test_backbones.py tests/integration/test_dataset.py tests/integration/test_training.py \
+  tests/integration/test_training_options.py tests/integration/test_training_arguments.py \
+  tests/integration/test_stopping.py tests/integration/test_python_face.py
+
+.venv-lowest/.ready: PINS := -c constraints-lowest.txt
+.venv-newest/.ready: PINS := 'torch==2.13.0' --upgrade
+.venv-lowest/.ready .venv-newest/.ready: pyproject.toml constraints-lowest.txt Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) -e '.[models,lora,trackers]' \
+	  pytest pytest-timeout pytest-xdist hypothesis
+	@touch $@
 
 .venv-datasets-3.6/.ready: REQUIREMENT := datasets==3.6.0
 .venv-datasets-4/.ready: REQUIREMENT := datasets>=4,<5
@@ -105,4 +124,4 @@ clients: $(READY) .venv-clients-3.6/.ready .venv-clients-4/.ready .venv-clients-
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLD) .venv-datasets-* .venv-clients-* build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD) .venv-lowest .venv-newest .venv-datasets-* .venv-clients-* build quickstart .pytest_cache .mypy_cache .ruff_cache .hypothesis
