@@ -32,6 +32,7 @@ from transformers.trainer_callback import PrinterCallback
 from benchmarks.publish import make_source, real_recordings
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import Classifier
+from hf_inatsounds.runtime.devices import frontend_device
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.setup import set_up
@@ -170,8 +171,8 @@ def _epochs_told(batches: Any) -> TrainerCallback:
 def forward_flops(classifier: Classifier, recipe: Recipe) -> float:
     """FLOPs of one example's forward pass, the frontend not counted."""
     size = round(recipe.data.window_s * classifier.sampling_rate)
-    device = classifier.model.device
-    inputs = classifier.frontend.model_inputs(torch.zeros(1, size, device=device), torch.tensor([size], device=device))
+    classifier.frontend.to(frontend_device(classifier.model.device))  # the peer's turn leaves it on the CPU
+    inputs = classifier.inputs(torch.zeros(1, size), torch.tensor([size]))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         classifier.model.eval()(**inputs)
     return float(counter.get_total_flops())

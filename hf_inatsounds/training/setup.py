@@ -201,6 +201,7 @@ def training_arguments(setup: Setup) -> RunArguments:
         warmup_steps=run.warmup_of(setup.steps),
         lr_scheduler_kwargs=_schedule_options(recipe),
         gradient_checkpointing=False,  # Setup.trainer() turns it on
+        gradient_checkpointing_kwargs=None,
         eval_strategy="epoch" if recipe.is_validated else "no",
         save_strategy="epoch",
         load_best_model_at_end=recipe.is_validated,
