@@ -3,7 +3,7 @@
 Examples:
   hf-inatsounds recipes
   hf-inatsounds recipes --copy resnet-18.yaml
-  hf-inatsounds recipes --copy resnet-18.yaml mine.yaml
+  hf-inatsounds recipes --copy resnet-18.yaml --out mine.yaml
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import show
 from hf_inatsounds.errors import ArgumentsError
 from hf_inatsounds.files import write_text
@@ -19,13 +20,14 @@ from hf_inatsounds.runtime.installing import recipe_path, scripts_folder, shippe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--copy", nargs="+", metavar=("NAME", "TO"), help="copy a recipe, here or to TO")
+    parser.add_argument("--copy", type=given.name, metavar="NAME", help="copy this recipe")
+    parser.add_argument("--out", type=given.output_file, help="the copy (default: a file of its name, here)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """List the recipes, or copy one."""
     if arguments.copy:
-        _copy(arguments.copy, arguments.json)
+        _copy(arguments.copy, arguments.out, arguments.json)
         return
     found = {name: _summary(path) for name, path in shipped_recipes().items()}
     width = max(map(len, found), default=0)
@@ -34,16 +36,13 @@ def run(arguments: argparse.Namespace) -> None:
     show({"recipes": found, "folder": str(folder)}, "\n".join(lines), as_json=arguments.json)
 
 
-def _copy(words: list[str], as_json: bool) -> None:
-    if len(words) > 2:
-        raise ArgumentsError("too many words", where="--copy", found=" ".join(words), expected="NAME, or NAME TO")
-    source = recipe_path(words[0])
-    to = Path(words[1] if len(words) == 2 else source.name)
-    to = to / source.name if to.is_dir() else to
+def _copy(name: str, out: str | None, as_json: bool) -> None:
+    source = recipe_path(name)
+    to = Path(out or source.name)
     if to.exists():
-        raise ArgumentsError("the file is there already", where=to, fix="Choose another name, or delete it.")
+        raise ArgumentsError("the file is there already", where=to, fix="Choose another name (--out), or delete it.")
     write_text(to, source.read_text(encoding="utf-8"))
-    show({"recipe": source.name, "to": str(to)}, f"{to}: a copy of {source.name}", as_json=as_json)
+    show({"recipe": source.name, "out": str(to)}, f"{to}: a copy of {source.name}", as_json=as_json)
 
 
 def _summary(path: Path) -> str:

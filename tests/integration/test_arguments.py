@@ -79,6 +79,7 @@ def words(command, work, tiny, **changed):
         "publish": {"source": source, "repo_id": None, "local_dir": "out"},
         "index": {"source": source, "out": "out", "split": "test"},
         "train": {"recipe": "none.yaml"},
+        "recipes": {"copy": "ast-tiny.yaml", "out": "r.yaml"},
         "evaluate": {"model": model, "source": source, "out": "out", "resamples": "2"},
         "benchmark": {"model": model, "suite": "esc10", "data": str(work / "suite"), "out": "out", "cache": "cache",
                       "bootstrap": "2", "protocol": "few-shot", "shots": "1", "seeds": "1"},

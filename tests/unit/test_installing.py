@@ -40,10 +40,10 @@ def test_recipes_are_listed_and_copied(tmp_path, monkeypatch, capsys):
     assert set(told["recipes"]) == set(shipped_recipes())
     assert all(len(said) > 20 for said in told["recipes"].values())
     assert main(["recipes", "--copy", "resnet-18"]) == 0
-    assert main(["recipes", "--copy", "resnet-18", "mine.yaml"]) == 0
+    assert main(["recipes", "--copy", "resnet-18", "--out", "mine.yaml"]) == 0
     original = (scripts_folder() / "recipes" / "resnet-18.yaml").read_bytes()
     assert (tmp_path / "resnet-18.yaml").read_bytes() == (tmp_path / "mine.yaml").read_bytes() == original
-    assert main(["recipes", "--copy", "resnet-18", "mine.yaml"]) == 2
+    assert main(["recipes", "--copy", "resnet-18", "--out", "mine.yaml"]) == 2
     assert "there already" in capsys.readouterr().err
 
 

@@ -18,6 +18,7 @@ from hf_inatsounds.metrics import Replicates
 from hf_inatsounds.reports import comparison_text, results_text, write_comparison, write_report
 from hf_inatsounds.reports.model_card import render_card
 from hf_inatsounds.scoring import FileScores
+from hf_inatsounds.scoring.scores import write_scores
 from tests.unit.test_reports import RESULTS
 
 NAMES = ("Rana <script>alert(1)</script>", r"Turdus $\frac{x}$", 'Apis "&amp;" onclick', "Bufo plain")
@@ -140,11 +141,17 @@ def test_measures_add_up():
     assert mean == pytest.approx(metrics_of(scores, EVIL)["mean"]["map"])
 
 
+def saved(scores, folder, about=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    table, windows = scores.tables()
+    write_scores(folder, [table], windows, about or {})
+
+
 @pytest.fixture
 def runs(tmp_path):
     for name, strength in (("weak", 1.0), ("strong", 4.0)):
         folder = tmp_path / name / "evaluation-test"
-        drawn_scores(strength=strength).save(folder, about={"split": "test", "dataset": "<b>tones</b>"})
+        saved(drawn_scores(strength=strength), folder, {"split": "test", "dataset": "<b>tones</b>"})
         EVIL.save(folder)
     return tmp_path / "weak", tmp_path / "strong"
 
@@ -182,11 +189,11 @@ def test_what_cannot_be_compared_is_one_line(runs, tmp_path):
         compare(runs[:1])
     with pytest.raises(ScoresError, match=r"no scores to compare.*Run: hf-inatsounds evaluate"):
         compare([runs[0], tmp_path])
-    drawn_scores(n=44).save(tmp_path / "other")
+    saved(drawn_scores(n=44), tmp_path / "other")
     EVIL.save(tmp_path / "other")
     with pytest.raises(ScoresError, match=r"different recordings.*found 40 and 44, 40 in common"):
         compare([runs[0], tmp_path / "other"])
-    drawn_scores().save(tmp_path / "other")
+    saved(drawn_scores(), tmp_path / "other")
     LabelSpace(EVIL.taxa[::-1]).save(tmp_path / "other")
     with pytest.raises(CheckpointError, match="label spaces differ"):
         compare([runs[0], tmp_path / "other"])
