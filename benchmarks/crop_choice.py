@@ -28,7 +28,7 @@ from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.data.builder import open_dataset
 from hf_inatsounds.errors import AudioError
 from hf_inatsounds.frontends import AstFrontend
-from hf_inatsounds.training.stream import CropCollator
+from hf_inatsounds.training.crops import CropCollator
 
 SEEDS, CROPS, SIZE_S, LONG_S = 5, 5, 3.0, 6.0
 

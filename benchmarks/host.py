@@ -53,7 +53,7 @@ from hf_inatsounds.data.audio_column import torchcodec_available
 from hf_inatsounds.data.rows import ParquetRows
 from hf_inatsounds.frontends import AstFrontend
 from hf_inatsounds.publishing.shards import ROW_GROUP_BYTES, ROW_GROUP_ROWS, parquet_writer
-from hf_inatsounds.training.stream import CropCollator, RecordingList
+from hf_inatsounds.training.crops import CropCollator, RecordingList
 
 RATE, MODEL_RATE, BATCH = 22_050, 16_000, 15
 MEAN_S, MEDIAN_S = 18.5, 8.0

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.host import BATCH, MODEL_RATE, make_mirror
 from hf_inatsounds.augmentation import WaveformAugmentation
 from hf_inatsounds.data.rows import ParquetRows
-from hf_inatsounds.training.stream import CropCollator, RecordingList
+from hf_inatsounds.training.crops import CropCollator, RecordingList
 
 RECORDINGS = 120
 

@@ -266,7 +266,7 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
 
 def _put(keys: dict[str, Any], path: list[str], value: str) -> None:
     """A flag's value where its dots say; within a mapping values are YAML, and whole keys stay texts."""
-    from hf_inatsounds.training.typed import from_yaml
+    from hf_inatsounds.training.recipe import from_yaml
 
     flag = f"--{'.'.join(path)}"
     if not all(path):

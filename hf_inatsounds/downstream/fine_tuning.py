@@ -21,8 +21,7 @@ from hf_inatsounds.files import write_json
 from hf_inatsounds.models.from_preset import PRESETS
 from hf_inatsounds.schema import RANKS
 from hf_inatsounds.training.arguments import changed, make_recipe, read_recipe
-from hf_inatsounds.training.recipe import Recipe
-from hf_inatsounds.training.typed import read_mapping
+from hf_inatsounds.training.recipe import Recipe, read_mapping
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

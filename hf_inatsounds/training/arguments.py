@@ -13,9 +13,8 @@ from transformers import HfArgumentParser
 from hf_inatsounds.errors import FlagError, RecipeError
 from hf_inatsounds.runtime.installing import recipe_path
 from hf_inatsounds.training.checks import check
-from hf_inatsounds.training.recipe import KEYS, PARTS, Recipe
+from hf_inatsounds.training.recipe import KEYS, PARTS, BadValue, Recipe, laid_over, read_mapping, to_yaml, typed
 from hf_inatsounds.training.run_arguments import REFUSED
-from hf_inatsounds.training.typed import BadValue, laid_over, read_mapping, to_yaml, typed
 
 FORMER = {
     "epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size",

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from hf_inatsounds.training.crops import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.interruption import leave_to_the_main_process
-from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 
 Item = tuple[Any, bool]
 """A recording's number, or its encoded row while streaming, and whether it counts: a filler does not."""

@@ -10,8 +10,7 @@ from typing import Any
 from hf_inatsounds.archives.fetch import is_repo_id
 from hf_inatsounds.runtime.ranges import Range
 from hf_inatsounds.schema import RANKS
-from hf_inatsounds.training.recipe import KEYS, Recipe
-from hf_inatsounds.training.typed import BadValue
+from hf_inatsounds.training.recipe import KEYS, BadValue, Recipe
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 ON_METRICS = ("reduce_lr_on_plateau", "greedy")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hf_inatsounds.training.arguments import changed
-from hf_inatsounds.training.failures import refusals_named
+from hf_inatsounds.training.interruption import refusals_named
 from hf_inatsounds.training.learning import check_sampling
 from hf_inatsounds.training.ownership import Resume
 from hf_inatsounds.training.recipe import Recipe

@@ -50,9 +50,8 @@ def help_text() -> str:
 
 def make_table() -> list[dict[str, Any]]:
     """The table, from the dataclasses."""
-    from hf_inatsounds.training.recipe import KEYS
+    from hf_inatsounds.training.recipe import KEYS, to_yaml
     from hf_inatsounds.training.run_arguments import HONOURED
-    from hf_inatsounds.training.typed import to_yaml
 
     made = []
     for name, key in KEYS.items():

@@ -28,7 +28,7 @@ from hf_inatsounds.runtime.devices import choose_device, device_name
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
 from hf_inatsounds.training.arguments import read_recipe, recipe_yaml
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
-from hf_inatsounds.training.curves import CURVES_FILE, draw_curves
+from hf_inatsounds.training.course import CURVES_FILE, draw_curves
 from hf_inatsounds.training.learning import reads_by_number
 from hf_inatsounds.training.ownership import ORIGIN_FILE
 from hf_inatsounds.training.recipe import Recipe

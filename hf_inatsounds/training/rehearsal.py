@@ -11,7 +11,7 @@ from transformers import TrainingArguments, get_scheduler
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.models.input_length import minimum_samples
-from hf_inatsounds.training.failures import REFUSALS
+from hf_inatsounds.training.interruption import REFUSALS
 from hf_inatsounds.training.learning import optimizer_groups, optimizer_of
 from hf_inatsounds.training.recipe import Recipe
 

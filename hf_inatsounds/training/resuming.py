@@ -20,10 +20,17 @@ from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches
-from hf_inatsounds.training.checkpoints import STATE_FILE, Position, load_weights, save_weights, whole
+from hf_inatsounds.training.checkpoints import (
+    STATE_FILE,
+    Position,
+    full_state,
+    load_full_state,
+    load_weights,
+    save_weights,
+    whole,
+)
 from hf_inatsounds.training.course import Course
 from hf_inatsounds.training.interruption import Interruption
-from hf_inatsounds.training.sharding import full_state, load_full_state
 
 
 class ResumableTrainer(Trainer):

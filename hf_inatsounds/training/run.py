@@ -20,11 +20,9 @@ from hf_inatsounds.files import defined
 from hf_inatsounds.progress import note
 from hf_inatsounds.training.checkpoints import Position, last_checkpoint
 from hf_inatsounds.training.course import Course, best_of
-from hf_inatsounds.training.failures import failures_named, refusals_named
-from hf_inatsounds.training.interruption import Interruption, Stop
-from hf_inatsounds.training.learning import start_of
+from hf_inatsounds.training.interruption import Interruption, Stop, failures_named, refusals_named
+from hf_inatsounds.training.learning import precision_name, start_of
 from hf_inatsounds.training.ownership import Resume, RunFolder, plan_start
-from hf_inatsounds.training.precision import precision_name
 from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.records import check_resumable, check_same_data, check_trackers, write_end, write_start
 from hf_inatsounds.training.setup import Setup, set_up, summary

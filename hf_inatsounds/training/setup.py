@@ -19,22 +19,29 @@ from hf_inatsounds.models.classifier import Classifier, build_classifier
 from hf_inatsounds.models.input_length import minimum_samples
 from hf_inatsounds.runtime.devices import DTYPES
 from hf_inatsounds.runtime.launched import Launched
-from hf_inatsounds.training.augmenting import batch_augmentation, crop_rate, waveform_augmentation
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.checks import ON_METRICS
-from hf_inatsounds.training.crops import CropChoice
-from hf_inatsounds.training.failures import refusals_named
-from hf_inatsounds.training.learning import check_sampling, reads_by_number, recipe_objective, restrict, start_of
-from hf_inatsounds.training.neighbours import NeighbourValidator
-from hf_inatsounds.training.precision import check_precision, precision_name
+from hf_inatsounds.training.crops import CropChoice, CropCollator, RecordingList, RecordingStream
+from hf_inatsounds.training.interruption import refusals_named
+from hf_inatsounds.training.learning import (
+    batch_augmentation,
+    check_precision,
+    check_sampling,
+    crop_rate,
+    precision_name,
+    reads_by_number,
+    recipe_objective,
+    restrict,
+    start_of,
+    waveform_augmentation,
+)
 from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.run_arguments import RunArguments
 from hf_inatsounds.training.side_by_side import has_own_batch_norms, leaves_parameters_out, share_batch_norms
-from hf_inatsounds.training.stream import CropCollator, RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
-from hf_inatsounds.training.validation import Validator, prepared_rows
+from hf_inatsounds.training.validation import NeighbourValidator, Validator, prepared_rows
 
 
 @dataclass

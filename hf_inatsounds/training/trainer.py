@@ -24,11 +24,10 @@ from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, crop_loader
 from hf_inatsounds.training.checkpoints import last_checkpoint
-from hf_inatsounds.training.learning import optimizer_groups, optimizer_of
+from hf_inatsounds.training.crops import CropCollator
+from hf_inatsounds.training.learning import Schedule, optimizer_groups, optimizer_of
 from hf_inatsounds.training.recipe import Recipe
 from hf_inatsounds.training.resuming import ResumableTrainer
-from hf_inatsounds.training.schedule import Schedule
-from hf_inatsounds.training.stream import CropCollator
 
 ENOUGH = 100
 """Recordings seen before their share of unusable ones can fail a run in the middle of an epoch."""

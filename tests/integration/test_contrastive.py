@@ -10,9 +10,9 @@ from transformers import AutoModel
 from hf_inatsounds.errors import CheckpointError, RecipeError, ScoresError
 from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.objectives import Contrastive
-from hf_inatsounds.training.neighbours import neighbour_metrics
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.setup import set_up
+from hf_inatsounds.training.validation import neighbour_metrics
 from tests.helpers.training import equal, small_recipe, weights
 
 PRETRAINING = {

@@ -8,7 +8,7 @@ import pytest
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import evaluate, split_info
 from hf_inatsounds.models.classifier import load_classifier
-from hf_inatsounds.training.precision import check_precision
+from hf_inatsounds.training.learning import check_precision
 from hf_inatsounds.training.run import train
 from tests.helpers.training import small_recipe
 

@@ -12,7 +12,7 @@ from hf_inatsounds.errors import InatSoundsError, RecipeError
 from hf_inatsounds.objectives import LOSSES, SAMPLINGS
 from hf_inatsounds.training.arguments import make_recipe
 from hf_inatsounds.training.dry_run import dry_run
-from hf_inatsounds.training.failures import refusals_named
+from hf_inatsounds.training.interruption import refusals_named
 from hf_inatsounds.training.recipe import KEYS
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.run_arguments import HONOURED

@@ -11,8 +11,8 @@ from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, Sourc
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import load_classifier
 from hf_inatsounds.training.arguments import make_recipe
+from hf_inatsounds.training.crops import RecordingList, RecordingStream
 from hf_inatsounds.training.run import train
-from hf_inatsounds.training.stream import RecordingList, RecordingStream
 from hf_inatsounds.training.trainer import CropTrainer
 from tests.helpers.archive import write_source
 

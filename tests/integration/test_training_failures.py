@@ -153,7 +153,7 @@ def test_a_missing_tracker_names_its_extra(tiny, tmp_path):
 
 
 def test_an_error_in_a_worker_is_one_line_without_its_traceback(tmp_path):
-    from hf_inatsounds.training.failures import failures_named
+    from hf_inatsounds.training.interruption import failures_named
 
     text = "Caught SourceError in DataLoader worker process 0. Original Traceback (most recent call last): … "
     with pytest.raises(InatSoundsError, match=r"^gone: train\.tar\.gz$"), failures_named(tmp_path, workers=1):

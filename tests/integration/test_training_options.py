@@ -165,7 +165,7 @@ import os
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from hf_inatsounds.training.sharding import full_state, is_sharded, load_full_state
+from hf_inatsounds.training.checkpoints import full_state, is_sharded, load_full_state
 mesh = init_device_mesh("cpu", (2,))
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.LayerNorm(5))

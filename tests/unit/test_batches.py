@@ -10,8 +10,8 @@ from scipy import stats
 from hf_inatsounds.objectives import SAMPLINGS
 from hf_inatsounds.training.averaging import WeightAverage
 from hf_inatsounds.training.batches import GlobalBatches, Part, crop_loader
-from hf_inatsounds.training.schedule import Schedule
-from hf_inatsounds.training.stream import RecordingList
+from hf_inatsounds.training.crops import RecordingList
+from hf_inatsounds.training.learning import Schedule
 
 
 class Numbers:

@@ -13,8 +13,7 @@ from hf_inatsounds.audio import read_window
 from hf_inatsounds.augmentation import WaveformAugmentation, parse_chain
 from hf_inatsounds.data.rows import FolderRows, ParquetRows
 from hf_inatsounds.errors import SourceError
-from hf_inatsounds.training.crops import loudest
-from hf_inatsounds.training.stream import CropCollator, RecordingList
+from hf_inatsounds.training.crops import CropCollator, RecordingList, loudest
 from tests.helpers.archive import RATE, tone, wav
 
 WAVE = tone(900.0, 4.0, 0)

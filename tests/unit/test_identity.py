@@ -13,7 +13,7 @@ from hf_inatsounds.fingerprints import checkpoint_digest, weight_files
 from hf_inatsounds.reports.model_card import read_results, results_of
 from hf_inatsounds.training.batches import GlobalBatches, Part
 from hf_inatsounds.training.checkpoints import Position
-from hf_inatsounds.training.stream import RecordingList
+from hf_inatsounds.training.crops import RecordingList
 from tests.unit.test_batches import Numbers
 from tests.unit.test_reports import RESULTS
 
