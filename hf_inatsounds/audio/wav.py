@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,8 @@ def plain_wav(head: bytes, size: int) -> PlainWav | None:
     >>> plain_wav(head + b"data" + struct.pack("<I", 100), 144)
     PlainWav(sampling_rate=22050, n_channels=1, n_samples=50, position=44)
     """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    position, layout = 12, None
-    while position + 8 <= len(head):
-        kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
+    layout = None
+    for kind, start, claimed in wav_chunks(head):
         if kind == b"data":
             if layout is None:
                 return None
@@ -87,15 +85,30 @@ def plain_wav(head: bytes, size: int) -> PlainWav | None:
             claimed = there if claimed == there else there - there % (2 * layout[1])
             if not claimed or claimed % (2 * layout[1]):
                 return None
-            return PlainWav(*layout, n_samples=claimed // (2 * layout[1]), position=position + 8)
-        if kind == b"fmt " and layout is None and claimed == 16 and position + 24 <= len(head):
-            layout = _layout(head[position + 8 : position + 24])
+            return PlainWav(*layout, n_samples=claimed // (2 * layout[1]), position=start)
+        if kind == b"fmt " and layout is None and claimed == 16 and start + 16 <= len(head):
+            layout = _layout(head[start : start + 16])
         elif kind not in _PASSED_CHUNKS:
             return None
         if kind == b"fmt " and layout is None:
             return None
-        position += 8 + claimed + claimed % 2
     return None
+
+
+def wav_chunks(head: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, beginning of the content and claimed size of each chunk of a WAV file; nothing of another file.
+
+    Args:
+        head: the file's first bytes, or all of them.
+
+    >>> list(wav_chunks(b"RIFF" + bytes(4) + b"WAVE" + b"LIST" + bytes([2, 0, 0, 0]) + b"xxdata" + bytes(4)))
+    [(b'LIST', 20, 2), (b'data', 30, 0)]
+    """
+    position = 12 if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else len(head)
+    while position + 8 <= len(head):
+        claimed = int.from_bytes(head[position + 4 : position + 8], "little")
+        yield head[position : position + 4], position + 8, claimed
+        position += 8 + claimed + claimed % 2
 
 
 def _layout(chunk: bytes) -> tuple[int, int] | None:
@@ -115,16 +128,12 @@ def wav_data(head: bytes) -> tuple[int, int, int] | None:
     Args:
         head: the file's first ``HEAD_BYTES`` bytes, or all of them.
     """
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    position, align = 12, 1
-    while position + 8 <= len(head):
-        kind, claimed = head[position : position + 4], int.from_bytes(head[position + 4 : position + 8], "little")
+    align = 1
+    for kind, start, claimed in wav_chunks(head):
         if kind == b"data":
-            return position + 8, claimed, align
-        if kind == b"fmt " and position + 22 <= len(head):
-            align = max(int.from_bytes(head[position + 20 : position + 22], "little"), 1)
-        position += 8 + claimed + claimed % 2
+            return start, claimed, align
+        if kind == b"fmt " and start + 14 <= len(head):
+            align = max(int.from_bytes(head[start + 12 : start + 14], "little"), 1)
     return None
 
 

@@ -27,7 +27,7 @@ from hf_inatsounds.runtime.ranges import Range
 from hf_inatsounds.schema import SPLITS, TERMS
 
 if TYPE_CHECKING:
-    from hf_inatsounds.publishing.parts import Part
+    from hf_inatsounds.publishing.parts import Share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,12 +155,12 @@ def _settings(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _part(wait_s: float) -> Part:
+def _part(wait_s: float) -> Share:
     """The process's part, as accelerate and torchrun say it."""
-    from hf_inatsounds.publishing.parts import Part
+    from hf_inatsounds.publishing.parts import Share
 
     try:
-        return Part(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), wait_s)
+        return Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), wait_s)
     except ValueError as error:
         raise PublishError("bad part", where="RANK, WORLD_SIZE", found=error, expected="integers") from error
 

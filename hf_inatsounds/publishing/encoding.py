@@ -11,6 +11,7 @@ import soundfile as sf
 
 from hf_inatsounds.audio.defects import UNUSABLE
 from hf_inatsounds.audio.playable import playable
+from hf_inatsounds.audio.wav import wav_data
 
 COMPRESSION_LEVEL = 0.5
 """libsndfile's scale, FLAC's level 4. On 277 real recordings, one core: 0 → 133 MB/s of WAV and 0.560 of its size,
@@ -93,13 +94,7 @@ def _flac(content: bytes, recording: sf.SoundFile) -> Encoded:
 
 def _plain_samples(content: bytes, recording: sf.SoundFile) -> np.ndarray[Any, np.dtype[np.int16]] | None:
     """(frames, channels) samples as they lie in a 16-bit WAV, a fifth faster than to read them; None for another."""
-    position = 12
-    while recording.subtype == "PCM_16" and content[:4] == b"RIFF" and position + 8 <= len(content):
-        size = int.from_bytes(content[position + 4 : position + 8], "little")
-        if content[position : position + 4] == b"data":
-            count = recording.frames * recording.channels
-            if size != 2 * count:
-                return None
-            return np.frombuffer(content, "<i2", count, position + 8).reshape(-1, recording.channels)
-        position += 8 + size + size % 2
-    return None
+    count, found = recording.frames * recording.channels, wav_data(content)
+    if recording.subtype != "PCM_16" or found is None or found[1] != 2 * count:
+        return None
+    return np.frombuffer(content, "<i2", count, found[0]).reshape(-1, recording.channels)

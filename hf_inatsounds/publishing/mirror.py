@@ -25,7 +25,7 @@ from hf_inatsounds.progress import Bar, track
 from hf_inatsounds.publishing.dataset_card import count_reasons, count_rows, render_dataset_card
 from hf_inatsounds.publishing.folder import FACTS_FILE, WORK_FOLDER, check_card, check_folder, place, read_manifest
 from hf_inatsounds.publishing.index_files import copy_index
-from hf_inatsounds.publishing.parts import Part, Records, await_records
+from hf_inatsounds.publishing.parts import Records, Share, await_records
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
@@ -68,7 +68,7 @@ class MirrorBuilder:
         audio: bool = True,
         index: str | Path | None = None,
         place: str = "path/to/this/folder",
-        part: Part | None = None,
+        part: Share | None = None,
         workers: int = 1,
         quiet: bool = False,
         replace_card: bool = False,
@@ -76,7 +76,7 @@ class MirrorBuilder:
         self.replace_card = replace_card
         self.source, self.folder, self.index, self.place = Source.parse(source), Path(folder), index, place
         self._recordings = audio_state(self.source, settings.splits) if audio else {}
-        self.part, self.workers, self.quiet = part or Part(), workers, quiet
+        self.part, self.workers, self.quiet = part or Share(), workers, quiet
         self.annotations: dict[str, Annotations] = {
             split: read_annotations(self.source, split) for split in settings.splits
         }

@@ -18,7 +18,7 @@ _POLL_S, _POLL_ELSEWHERE_S = 0.5, 10.0
 
 
 @dataclass(frozen=True)
-class Part:
+class Share:
     """A process makes every ``count``-th shard from the ``rank``-th on; rank 0 completes the mirror.
 
     Args:
@@ -47,7 +47,7 @@ class Part:
 
 def await_records(
     plan: Plan,
-    part: Part,
+    part: Share,
     record: Callable[[Shard], dict[str, Any] | None],
     work: Path,
     elsewhere: Callable[[], Records] | None = None,
@@ -81,7 +81,7 @@ def await_records(
         time.sleep(_POLL_S if elsewhere is None else _POLL_ELSEWHERE_S)
 
 
-def _incomplete(plan: Plan, part: Part, missing: list[str]) -> PublishError:
+def _incomplete(plan: Plan, part: Share, missing: list[str]) -> PublishError:
     ranks = sorted({i % part.count for i, shard in enumerate(plan.shards) if shard.path in missing})
     return PublishError(
         "the mirror is not complete",

@@ -20,7 +20,7 @@ from hf_inatsounds.publishing import model_hub
 from hf_inatsounds.publishing.hub import HubTarget
 from hf_inatsounds.publishing.mirror import MirrorBuilder
 from hf_inatsounds.publishing.model_hub import open_repository, push_model
-from hf_inatsounds.publishing.parts import Part
+from hf_inatsounds.publishing.parts import Share
 from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.publishing.shards import file_record
 from hf_inatsounds.schema import SPLITS
@@ -216,7 +216,7 @@ def test_parts_are_not_seen_before_all_are_there(hub, tmp_path, tiny, folders):
     publish(folders["first"])
     with plain_reader(sys.executable, hub.environment(tmp_path / "home")) as read:
         old = view(read)
-        parts = [builder(tiny, tmp_path / str(rank), settings, part=Part(rank, 2, 0.0)) for rank in (0, 1)]
+        parts = [builder(tiny, tmp_path / str(rank), settings, part=Share(rank, 2, 0.0)) for rank in (0, 1)]
         fingerprint = parts[0].plan.fingerprint
         assert parts[1].build() is None
         words = (parts[1].path_of, f"{fingerprint}-1-of-2", parts[1].own_records())

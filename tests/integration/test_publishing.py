@@ -23,7 +23,7 @@ from hf_inatsounds.data.builder import open_dataset
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.publishing.encoding import encode
 from hf_inatsounds.publishing.mirror import MirrorBuilder
-from hf_inatsounds.publishing.parts import Part
+from hf_inatsounds.publishing.parts import Share
 from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.schema import SPLITS, TERMS
 from tests.helpers.archive import write_source
@@ -184,10 +184,10 @@ def test_every_run_and_every_number_of_workers_gives_the_same_bytes(mirror, tiny
 
 def test_parts_give_the_bytes_of_one_process(mirror, tiny, tmp_path):
     with pytest.raises(PublishError, match=r"not complete: .*of \d+ shards missing.*parts of ranks 1, 2 of 3"):
-        build(tiny, tmp_path, part=Part(0, 3, wait_s=0))
+        build(tiny, tmp_path, part=Share(0, 3, wait_s=0))
     for rank in (2, 1):
-        assert build(tiny, tmp_path, part=Part(rank, 3)) is None
-    build(tiny, tmp_path, part=Part(0, 3))
+        assert build(tiny, tmp_path, part=Share(rank, 3)) is None
+    build(tiny, tmp_path, part=Share(0, 3))
     assert files(tmp_path) == files(mirror[0])
 
 
@@ -199,10 +199,10 @@ def test_by_index_a_part_reads_its_own_recordings_and_writes_the_same_bytes(tmp_
     settings = {"splits": ("train",), "settings": {"shard_bytes": 300_000}}
     build(source, tmp_path / "whole", **settings)
     with archive_server(source) as server:
-        build(server.url, tmp_path / "one", part=Part(3, 30), index=index, **settings)
+        build(server.url, tmp_path / "one", part=Share(3, 30), index=index, **settings)
         assert 0 < server.log.sent_bytes["train.tar.gz"] < 0.6 * (source / "train.tar.gz").stat().st_size
         for rank in (2, 1, 0):
-            build(server.url, tmp_path / "parts", part=Part(rank, 3), index=index, **settings)
+            build(server.url, tmp_path / "parts", part=Share(rank, 3), index=index, **settings)
     whole, one, parts = (shards(tmp_path / name) for name in ("whole", "one", "parts"))
     assert not list((tmp_path / "one").glob("data/*/*"))  # nothing is at its place before all is there
     assert one
