@@ -14,12 +14,12 @@ JOBS   ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n |
 
 DATA   ?=
 
-.PHONY: benchmark quickstart test quick install lint types doctest tests unit integration e2e wheel loading-script environments clients clean
+.PHONY: benchmark quickstart test quick install lint types doctest api tests unit integration e2e wheel loading-script environments clients clean
 
 quickstart: $(READY)
 	$(BIN)/hf-inatsounds quickstart --out quickstart
 
-test: lint types doctest tests wheel quickstart
+test: lint types doctest api tests wheel quickstart
 
 # Under a minute on two cores, once installed: lint, and the unit tests that are not marked slow.
 quick: lint
@@ -45,6 +45,10 @@ types: $(READY)
 
 doctest: $(READY)
 	$(PYTEST) --doctest-modules hf_inatsounds
+
+# The API reference; it fails where a public name has no entry.
+api: $(READY)
+	$(BIN)/python docs/make_api.py build/api
 
 tests unit integration e2e: $(READY)
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile $(if $(filter tests,$@),tests,tests/$@)

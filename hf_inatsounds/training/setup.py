@@ -207,7 +207,8 @@ def training_arguments(setup: Setup) -> RunArguments:
         gradient_accumulation_steps=setup.part.passes,
         warmup_steps=run.warmup_of(setup.steps),
         lr_scheduler_kwargs=_schedule_options(recipe),
-        gradient_checkpointing=False,  # Setup.trainer() turns it on
+        # Setup.trainer() turns it on; the key that newer versions of transformers have in its place is left alone
+        gradient_checkpointing=None if hasattr(run, "activation_checkpointing") else False,
         gradient_checkpointing_kwargs=None,
         eval_strategy="epoch" if recipe.is_validated else "no",
         save_strategy="epoch",
