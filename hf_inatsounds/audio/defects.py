@@ -90,7 +90,7 @@ def content_of(audio: dict[str, Any]) -> Any:
 
 
 def digest_of(content: Any) -> bytes:
-    """What tells byte-identical recordings; a millisecond for 800 kB, so it is taken once a recording."""
+    """What tells byte-identical recordings; a millisecond for 800 kB, so it is taken once per recording."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 

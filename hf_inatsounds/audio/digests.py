@@ -12,7 +12,7 @@ from hf_inatsounds.audio.defects import DefectLog
 from hf_inatsounds.files import replacing
 
 DIGESTS_FILE = "digests.parquet"
-"""In a run folder of what was trained on, in a folder of scores of what was scored: 16 bytes a recording."""
+"""In a run folder of what was trained on, in a folder of scores of what was scored: 16 bytes per recording."""
 
 
 def write_digests(folder: str | Path, log: DefectLog) -> str:

@@ -27,7 +27,7 @@ class DecodedSamples:
 
     @property
     def n_samples(self) -> int:
-        """Samples a channel."""
+        """Samples per channel."""
         return len(self.values)
 
     @property

@@ -186,7 +186,7 @@ class OggFile:
 
     @property
     def frames(self) -> int:
-        """Samples a channel, gaps included."""
+        """Samples per channel, gaps included."""
         return self._spans[-1][1] if self._spans else 0
 
     def seek(self, start: int) -> int:

@@ -22,7 +22,7 @@ from hf_inatsounds.errors import AudioError, EmptyAudioError
 MARGIN_SAMPLES = 128
 """Decoded beside a window before resampling and cut off after it, so that its edges carry no filter transient. A
 filter's length is counted in samples of the lower rate: from so many on a window is that of the whole recording to 4e-7
-(.012 off were the windows of a hydrophone's 250 Hz while it was counted in seconds)."""
+(0.012 off were the windows of a hydrophone's 250 Hz while it was counted in seconds)."""
 
 RATES_HZ = (100, 1_000_000)
 """Sampling rates that are believed: below any hydrophone's, above any bat detector's. A damaged header may claim
@@ -34,7 +34,7 @@ class AudioInfo:
     """What a recording's header says.
 
     Attributes:
-        n_samples: samples a channel that can be read.
+        n_samples: samples per channel that can be read.
         sampling_rate: in Hz.
         n_channels: 1 is mono.
         subtype: encoding of a sample ("PCM_16").

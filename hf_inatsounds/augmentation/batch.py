@@ -35,12 +35,12 @@ class BatchAugmentation:
         mixup: probability of mixing: of a batch where ``mixup_level`` is "input", of an example where it is
             "waveform".
         mixup_alpha: λ ~ Beta(alpha, alpha).
-        mixup_level: "input": the model's input is mixed, with one λ a batch, as the authors do; "waveform": waveforms
+        mixup_level: "input": the model's input is mixed, with one λ per batch, as the authors do; "waveform": waveforms
             are, with a λ for each example, as sounds mix in air.
         mixup_targets: "objective": as the objective says, which is λ-weighted for multiclass and the union for
             multilabel; "weighted" or "union" for either.
 
-    Source: cvl-umass/iNatSounds (``sound_aug``: one mask each below 15 bins; mixup with Beta(1, 1), one λ a batch,
+    Source: cvl-umass/iNatSounds (``sound_aug``: one mask each below 15 bins; mixup with Beta(1, 1), one λ per batch,
     partner = the batch rolled by one; union of labels for multilabel).
     """
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--random-init", type=given.seed, metavar="SEED", help="same architecture, random weights")
     parser.add_argument(
-        "--shots", type=SHOTS, default="1,2,4,8,16", help="exemplars a class, few-shot (default: 1,2,4,8,16)"
+        "--shots", type=SHOTS, default="1,2,4,8,16", help="exemplars per class, few-shot (default: 1,2,4,8,16)"
     )
     parser.add_argument(
         "--seeds", type=given.whole_number(Range(1, 1_000)), default=5, help="draws of exemplars, few-shot (default: 5)"

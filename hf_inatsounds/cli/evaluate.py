@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the checkpoint's)")
-    parser.add_argument("--batch-size", type=given.batch_size, default=32, help="windows a forward pass (default: 32)")
+    parser.add_argument(
+        "--batch-size", type=given.batch_size, default=32, help="windows per forward pass (default: 32)"
+    )
     parser.add_argument("--processes", type=given.processes, default=1, help="that score side by side (default: 1)")
     parser.add_argument(
         "--classes", default="present", choices=("present", "evaluated", "all"),

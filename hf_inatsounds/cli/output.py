@@ -46,7 +46,7 @@ def hush_libraries() -> None:
     To be called before they are imported.
     """
     # Threads that wait by spinning take the cores from whoever else works there: on two busy cores a training
-    # step took .50 s with them and .066 s without; on idle ones .042 s and .046 to .061 s. OMP_WAIT_POLICY=ACTIVE
+    # step took 0.50 s with them and 0.066 s without; on idle ones 0.042 s and 0.046 to 0.061 s. OMP_WAIT_POLICY=ACTIVE
     # in the environment is left as it is.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import datasets

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=given.output_file, help="file to write (default: stdout)")
     parser.add_argument(
-        "--top", type=given.whole_number(Range(1, 1_000_000)), default=1, help="species a window (default: 1)"
+        "--top", type=given.whole_number(Range(1, 1_000_000)), default=1, help="species per window (default: 1)"
     )
     parser.add_argument("--min-score", type=given.share, default=0.0, help="leave out weaker ones (default: 0)")
     parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=given.whole_number(Range(0, 65_535)),
         help="channel to listen to, from 0 (default: the mean of all)",
     )
-    parser.add_argument("--batch-size", type=given.batch_size, default=32, help="windows a forward pass (default: 32)")
+    parser.add_argument(
+        "--batch-size", type=given.batch_size, default=32, help="windows per forward pass (default: 32)"
+    )
     add_device(parser)
 
 

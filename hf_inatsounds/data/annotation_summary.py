@@ -17,7 +17,7 @@ def summarise_annotations(annotations: Sequence[Annotations]) -> dict[str, Any]:
     """Count what one or several splits hold; exact, and reading no recording.
 
     Args:
-        annotations: one a split, of one dataset.
+        annotations: one per split, of one dataset.
 
     Returns:
         JSON-ready: ``title``, ``classes``, ``evaluated_classes``, ``classes_without_common_name``, and ``splits``:

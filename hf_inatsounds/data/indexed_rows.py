@@ -38,8 +38,8 @@ TABLE_BYTES = 8 << 20
 
 READERS = 12
 """Requests in flight for a shuffled remote stream, which knows what it will need; a request waits for the server most
-of its time. First batch of 64, opening included: at 80 ms a request .94 s with 12, 1.17 s with 8, .83 s with 16; at
-none .38 s with 8 and 12, .41 s with 16."""
+of its time. First batch of 64, opening included: at 80 ms per request 0.94 s with 12, 1.17 s with 8, 0.83 s with 16; at
+none 0.38 s with 8 and 12, 0.41 s with 16."""
 
 LOCAL_READERS = 4
 """The same of an archive on disk, where they only decompress."""
@@ -233,7 +233,7 @@ _said: list[str] = []
 
 
 def say_forward_once(source: Source, stems: list[str]) -> None:
-    """Tell who streams a large archive without an index what they miss; once a process."""
+    """Tell who streams a large archive without an index what they miss; once per process."""
     names = [f"{stem}.tar.gz" for stem in stems]
     if _said or not any(source.exists(name) and open_ranges(source.path(name)).size() >= LARGE_BYTES for name in names):
         return

@@ -24,7 +24,7 @@ class AttentiveSettings:
     Attributes:
         queries: learned queries, whose results are averaged.
         epochs: passes over the clips.
-        batch_size: clips a step.
+        batch_size: clips per step.
         learning_rate: peak of a one-cycle schedule.
         weight_decay: AdamW's.
         dropout: of the pooled features.

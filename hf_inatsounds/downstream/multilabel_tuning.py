@@ -1,4 +1,4 @@
-"""Fine-tuning on clips of any number of labels, none included, which ``train``'s source, one label a recording, lacks.
+"""Fine-tuning on clips of any number of labels, none included: a source of ``train`` has one label per recording.
 
 Random crops, binary cross-entropy, AdamW, warm-up and cosine, in :func:`descend`. Of a recipe it takes the keys in
 ``KEYS``; it augments nothing.

@@ -15,7 +15,7 @@ class Options:
     Attributes:
         protocol: one of ``PROTOCOLS``.
         random_init: seed of weights drawn anew, for comparison; None for the checkpoint's own.
-        shots: exemplars a class, of few-shot.
+        shots: exemplars per class, of few-shot.
         seeds: number of few-shot draws.
         seed: of everything else that is drawn.
         codes: CSV of codes and scientific names, for zero-shot.

@@ -93,7 +93,7 @@ BEANS_DETECTION = Policy(
 )
 BIRB = Policy("birb", ("map", "auroc"), True, "AP and ROC-AUC a species; absent species are left out.")
 ANURASET = Policy(
-    "anuraset", ("macro_f1", "map"), True, "F1 at a score of .5, unweighted mean over all classes, absent ones 0."
+    "anuraset", ("macro_f1", "map"), True, "F1 at a score of 0.5, unweighted mean over all classes, absent ones 0."
 )
 EVENTS = Policy("events", ("map", "auroc", "t1"), True, "mAP and ROC-AUC over windows; absent classes are left out.")
 

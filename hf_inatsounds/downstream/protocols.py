@@ -63,7 +63,7 @@ class Trial:
         cache: folder of cached embeddings.
         work: folder for what fine-tuning writes.
         seeds: of few-shot draws.
-        shots: exemplars a class.
+        shots: exemplars per class.
         seed: of everything else that is drawn.
         crosswalk: for zero-shot.
         recipe: for fine-tuning.
@@ -109,7 +109,7 @@ def linear_probe(trial: Trial, fold: Fold) -> FoldResult:
 
 
 def few_shot(trial: Trial, fold: Fold) -> FoldResult:
-    """``k`` exemplars a class by seed: logistic regression, or, for retrieval, similarity to their mean."""
+    """``k`` exemplars per class by seed: logistic regression, or, for retrieval, similarity to their mean."""
     train, test = trial.examples(fold.train), trial.examples(fold.test)
     policy = trial.task.policy
     retrieval = policy.name == "birb"

@@ -98,7 +98,7 @@ def measures_of(scores: FileScores, label_space: LabelSpace, training: Array | N
         how: of the intervals.
 
     Returns:
-        JSON-ready: ``intervals``, ``calibration``, ``classes`` (one entry a present class), ``groups`` and
+        JSON-ready: ``intervals``, ``calibration``, ``classes`` (one entry per present class), ``groups`` and
         ``confusions``.
     """
     ranking = present_ranking(scores.mean, scores.columns, np.arange(len(scores.classes)))

@@ -112,7 +112,7 @@ def evaluate(
         window: how recordings are cut.
         checkpoint: what the classifier is called: a folder or a Hub id. Its ``train.json`` is quoted, and other
             processes load it.
-        batch_size: windows a forward pass.
+        batch_size: windows per forward pass.
         scored: the classes that take part, as :func:`scored_classes` takes it.
         processes: that score side by side, each on a GPU of its own where there are some.
         launched: the processes, of this machine or of several that share ``out``, that ``accelerate launch`` or

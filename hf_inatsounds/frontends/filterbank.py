@@ -88,7 +88,7 @@ def log_mel_energy(
         n_frames: ≤ ``frame_count(T)``.
         mel: as ``kaldi_mel`` gives them.
         precision: of the spectrum.
-        exponent: of the symmetric Hann window: 1, or .85 for Kaldi's "povey" window.
+        exponent: of the symmetric Hann window: 1, or 0.85 for Kaldi's "povey" window.
         as_stored: round as the extractors do, and nowhere else: of two nearly equal frames that are normalised by
             their difference, one sees it.
         lengths: (B,) real samples of each row; frames behind them may be anything.

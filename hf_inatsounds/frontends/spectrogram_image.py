@@ -46,8 +46,8 @@ class SpectrogramImageFrontend(Frontend):
         image_size: of the output.
         sampling_rate: in Hz.
         precision: of the spectrum, "float32" or "float64". The authors' pixels hold the rounding of scipy's float32
-            FFT, so that neither gives them all: on real recordings .11 % (raw) and .01 % (scaled) of the pixels are
-            one off in float32, .07 % and .01 % in float64, and none more. ``spectrogram`` has their very arithmetic.
+            FFT, so that neither gives them all: on real recordings 0.11 % (raw) and 0.01 % (scaled) of the pixels are
+            one off in float32, 0.07 % and 0.01 % in float64, and none more. ``spectrogram`` has their very arithmetic.
 
     Source: gvanhorn38/iNatSounds wav2mel.py (raw), cvl-umass/audio-geolocation (scaled), cvl-umass/iNatSounds.
     """

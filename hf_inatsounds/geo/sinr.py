@@ -28,7 +28,7 @@ class SinrPrior:
         columns: (C,) the network's output of each class, None where it has none.
 
     Source: Cole et al. 2023, "Spatial implicit neural representations for global-scale species mapping"; the authors
-    of iNatSounds mask classes at a probability of .1 or less.
+    of iNatSounds mask classes at a probability of 0.1 or less.
     """
 
     default_mode: ClassVar[str] = "mask"

@@ -14,7 +14,7 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 SMOOTHINGS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 FOLDS = 5
 MOST = 400
-"""Held-out recordings a fold: at the official size a fold is 400 × 110,000 kernels for each scale, seconds."""
+"""Held-out recordings per fold: at the official size a fold is 400 × 110,000 kernels for each scale, seconds."""
 
 
 def choose(points: Array, labels: Array, least: Array, *, seed: int) -> dict[str, Any]:

@@ -172,7 +172,7 @@ RAVEN_COLUMNS = (
 
 
 def raven_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing]) -> Iterator[str]:
-    """A Raven selection table: tab-separated, one selection a detection, over the recording's whole band.
+    """A Raven selection table: tab-separated, one selection per detection, over the recording's whole band.
 
     Several recordings are one sequence, as Raven opens them: "Begin Time (s)" counts from the first one's beginning,
     "File Offset (s)" from that of the recording, which "Begin Path" names.

@@ -47,8 +47,8 @@ def centred_interval(
     """The central ``level`` of replicates, moved so that their mean is the number itself.
 
     Drawn twice, a recording is its own neighbour in the ranking: average precision and F1-max are higher on
-    resamples than on the recordings. Without the move, 95 % intervals of F1-max held the truth in .59 to .89 of
-    simulated data sets, with it in .94 to .97 (docs/decisions/0015-intervals.md).
+    resamples than on the recordings. Without the move, 95 % intervals of F1-max held the truth in 0.59 to 0.89 of
+    simulated data sets, with it in 0.94 to 0.97 (docs/decisions/0015-intervals.md).
 
     Args:
         values: (R,) replicates; NaN is left out.

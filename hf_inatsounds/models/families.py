@@ -134,7 +134,7 @@ def _place_ast_tokens(model: Any) -> None:
 
 @torch.no_grad()
 def _place_vit_tokens(model: Any) -> None:
-    """The same for an image's patches, where transformers starts at noise of .02."""
+    """The same for an image's patches, where transformers starts at noise of 0.02."""
     embeddings, config = model.vit.embeddings, model.config
     (height, width), (tall, wide) = (
         (size, size) if isinstance(size, int) else size for size in (config.image_size, config.patch_size)
@@ -147,7 +147,7 @@ def _place_vit_tokens(model: Any) -> None:
 def _start_norms(model: Any) -> None:
     """Start batch norms at a scale of one.
 
-    transformers 5.23 draws EfficientNet's from N(0, .02), as if they were convolutions: the signal is gone after three
+    transformers 5.23 draws EfficientNet's from N(0, 0.02), as if they were convolutions: the signal is gone after three
     blocks (a standard deviation of 1e-10), and a model from random weights learns nothing.
     """
     for module in model.modules():
@@ -156,7 +156,7 @@ def _start_norms(model: Any) -> None:
 
 
 def _waves(rows: int, columns: int, hidden_size: int) -> torch.Tensor:
-    """Sines and cosines of row and column, (rows · columns, ≤ hidden_size), with an amplitude of .3."""
+    """Sines and cosines of row and column, (rows · columns, ≤ hidden_size), with an amplitude of 0.3."""
     half = hidden_size // 2
 
     def waves(n: int) -> torch.Tensor:

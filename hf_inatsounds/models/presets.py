@@ -46,7 +46,7 @@ _SMALL_IMAGE: dict[str, Any] = {"image_size": [64, 128]}
 PRESETS: dict[str, Preset] = {
     "ast-tiny": Preset(
         "ast",
-        "an AST of .7 M parameters, for two CPU cores",
+        "an AST of 0.7 M parameters, for two CPU cores",
         {
             "hidden_size": 128,
             "num_hidden_layers": 4,
@@ -62,33 +62,33 @@ PRESETS: dict[str, Preset] = {
             "time_stride": 8,
         },
     ),
-    "wav2vec2-tiny": Preset("wav2vec2", "a Wav2Vec2 of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
-    "hubert-tiny": Preset("hubert", "a HuBERT of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
-    "wavlm-tiny": Preset("wavlm", "a WavLM of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
+    "wav2vec2-tiny": Preset("wav2vec2", "a Wav2Vec2 of 0.4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
+    "hubert-tiny": Preset("hubert", "a HuBERT of 0.4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
+    "wavlm-tiny": Preset("wavlm", "a WavLM of 0.4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
     "data2vec-tiny": Preset(
         "data2vec",
-        "a data2vec-audio of .3 M parameters, for two CPU cores",
+        "a data2vec-audio of 0.3 M parameters, for two CPU cores",
         {**_SMALL, **_SMALL_CONVOLUTIONS, "conv_pos_kernel_size": 9, "num_conv_pos_embeddings": 2},
     ),
-    "unispeech-tiny": Preset("unispeech", "a UniSpeech of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
+    "unispeech-tiny": Preset("unispeech", "a UniSpeech of 0.4 M parameters, for two CPU cores", _SMALL_WAV2VEC2),
     "unispeech-sat-tiny": Preset(
-        "unispeech-sat", "a UniSpeech-SAT of .4 M parameters, for two CPU cores", _SMALL_WAV2VEC2
+        "unispeech-sat", "a UniSpeech-SAT of 0.4 M parameters, for two CPU cores", _SMALL_WAV2VEC2
     ),
-    "sew-tiny": Preset("sew", "a SEW of .4 M parameters, for two CPU cores", _SMALL_SEW),
+    "sew-tiny": Preset("sew", "a SEW of 0.4 M parameters, for two CPU cores", _SMALL_SEW),
     "sew-d-tiny": Preset(
         "sew-d",
-        "a SEW-D of .4 M parameters, for two CPU cores",
+        "a SEW-D of 0.4 M parameters, for two CPU cores",
         # its attention is DeBERTa's; it has no layerdrop
         {key: value for key, value in _SMALL_SEW.items() if key != "layerdrop"},
     ),
     "wav2vec2-conformer-tiny": Preset(
         "wav2vec2-conformer",
-        "a Wav2Vec2-Conformer of .5 M parameters, for two CPU cores",
+        "a Wav2Vec2-Conformer of 0.5 M parameters, for two CPU cores",
         {**_SMALL_LAYER_NORM, "conv_depthwise_kernel_size": 15},
     ),
     "wav2vec2-bert-tiny": Preset(
         "wav2vec2-bert",
-        "a Wav2Vec2-BERT of .3 M parameters on log-mel frames, for two CPU cores",
+        "a Wav2Vec2-BERT of 0.3 M parameters on log-mel frames, for two CPU cores",
         {
             **_SMALL,
             "classifier_proj_size": 96,
@@ -103,7 +103,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "whisper-tiny": Preset(
         "whisper",
-        "a Whisper encoder of .2 M parameters, for two CPU cores",
+        "a Whisper encoder of 0.2 M parameters, for two CPU cores",
         {
             "d_model": 96,
             "encoder_layers": 2,
@@ -120,7 +120,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "resnet-tiny": Preset(
         "resnet",
-        "a ResNet of .7 M parameters on small spectrogram images, for two CPU cores",
+        "a ResNet of 0.7 M parameters on small spectrogram images, for two CPU cores",
         {"embedding_size": 24, "hidden_sizes": [24, 48, 96, 192], "depths": [1, 1, 1, 1], "layer_type": "basic"},
         _SMALL_IMAGE,
     ),
@@ -133,7 +133,7 @@ PRESETS: dict[str, Preset] = {
     "resnet-101": Preset("resnet", "ResNet-101, a backbone of the paper", {"depths": [3, 4, 23, 3]}),
     "vit-tiny": Preset(
         "vit",
-        "a ViT of .6 M parameters whose patches are moments of the whole spectrum, for two CPU cores",
+        "a ViT of 0.6 M parameters whose patches are moments of the whole spectrum, for two CPU cores",
         {
             "hidden_size": 128,
             "num_hidden_layers": 4,
@@ -147,7 +147,7 @@ PRESETS: dict[str, Preset] = {
     "vit-b16": Preset("vit", "ViT-B/16, a backbone of the paper"),
     "efficientnet-tiny": Preset(
         "efficientnet",
-        "an EfficientNet of .1 M parameters on small spectrogram images, for two CPU cores",
+        "an EfficientNet of 0.1 M parameters on small spectrogram images, for two CPU cores",
         {
             "width_coefficient": 0.5,
             "depth_coefficient": 0.5,
@@ -177,7 +177,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "convnext-tiny": Preset(
         "convnext",
-        "a ConvNeXT of .7 M parameters on small spectrogram images, for two CPU cores",
+        "a ConvNeXT of 0.7 M parameters on small spectrogram images, for two CPU cores",
         {
             "hidden_sizes": [24, 48, 96, 192],
             "depths": [1, 1, 3, 1],
@@ -189,7 +189,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "mobilenet-tiny": Preset(
         "mobilenet",
-        "a MobileNet-V2 of .3 M parameters on small spectrogram images, for two CPU cores",
+        "a MobileNet-V2 of 0.3 M parameters on small spectrogram images, for two CPU cores",
         {"depth_multiplier": 0.35, "finegrained_output": False, "classifier_dropout_prob": 0.1, "tf_padding": False},
         _SMALL_IMAGE,
     ),

@@ -78,7 +78,7 @@ class Multilabel(Objective):
 
     @override
     def initial_logit(self, n_classes: int) -> float:
-        """``-log(C - 1)``: a probability of 1/C, as of one label a recording.
+        """``-log(C - 1)``: a probability of 1/C, as of one label per recording.
 
         From 1/2 each, the first steps press all logits down together, through the features as through the biases, and
         small transformers do not recover (decision 0023).

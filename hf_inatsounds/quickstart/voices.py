@@ -21,7 +21,7 @@ class Voice:
 
     A call is ``notes`` notes of ``note_s`` seconds, ``gap_s`` apart; calls are ``pause_s`` apart. A note's
     frequency goes from ``start_hz`` to ``stop_hz`` and wobbles by ``vibrato`` (a share of it) ``vibrato_hz``
-    times a second; its amplitude is modulated ``buzz_hz`` times a second; ``harmonics`` are added at 1 / n
+    times per second; its amplitude is modulated ``buzz_hz`` times per second; ``harmonics`` are added at 1 / n
     of the amplitude; ``hiss`` of its energy is band noise around the frequency.
     """
 

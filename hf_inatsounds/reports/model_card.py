@@ -172,7 +172,7 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
 
 
 def metadata(evaluations: list[dict[str, Any]]) -> str:
-    """The card's YAML: tags, terms and a model-index with one result a metric and split."""
+    """The card's YAML: tags, terms and a model-index with one result per metric and split."""
     from huggingface_hub import EvalResult, ModelCardData
 
     name = evaluations[0]["model"]["name"].rsplit("/", 1)[-1]

@@ -1,6 +1,6 @@
 """A split scored into a folder: in blocks that survive a kill, by one process or several, in bounded memory.
 
-``scoring/`` holds ``plan.json``, what is being scored, and one file a finished block. When all are there they are
+``scoring/`` holds ``plan.json``, what is being scored, and one file per finished block. When all are there they are
 joined in the order of recordings, row group by row group, and removed.
 """
 
@@ -98,7 +98,7 @@ class Blocks:
             rows: all rows of the split, in the order that a resume would have too.
             window: how recordings are cut.
             classes: that take part.
-            batch_size: windows a forward pass.
+            batch_size: windows per forward pass.
             part: (i, n): every n-th block from the i-th on.
         """
         stream = iter(rows)

@@ -59,7 +59,7 @@ def score_recordings(
         rows: dataset rows with ``recording_id``, ``file_name``, ``label`` and encoded ``audio``.
         window: how recordings are cut.
         present: classes that take part, ascending; every label must be among them.
-        batch_size: windows a forward pass; no score depends on it.
+        batch_size: windows per forward pass; no score depends on it.
 
     Returns:
         The scores, and what was wrong with the recordings.

@@ -87,7 +87,7 @@ class CropCollator:
 
         Returns:
             ``waveforms`` (B, T) float32, ``lengths``, ``labels``, ``weights`` (B,), ``keys`` (B,) int64, an array, and
-            ``inspections``, one a row.
+            ``inspections``, one per row.
         """
         made = [self._crops(row) for row in rows]
         crops = [crop for several, _ in made for crop in several]
@@ -184,7 +184,7 @@ class RecordingList(Dataset[Row]):
 
     Args:
         rows: a prepared ``datasets.Dataset``, or :class:`~hf_inatsounds.data.rows.Rows`.
-        sampling: how classes are drawn, one of ``SAMPLINGS``; "natural" takes each recording once an epoch.
+        sampling: how classes are drawn, one of ``SAMPLINGS``; "natural" takes each recording once per epoch.
         beta: of "class-balanced".
     """
 
@@ -192,7 +192,7 @@ class RecordingList(Dataset[Row]):
         self.rows: Rows = ArrowRows(rows) if hasattr(rows, "select_columns") else rows
         self._weights = None if sampling == "natural" else sampling_weights(self.rows.labels(), sampling, beta=beta)
         self.epoch = 0
-        # shared by all workers, also those of later epochs: each recording's bytes are digested once a run
+        # shared by all workers, also those of later epochs: each recording's bytes are digested once per run
         self._digested: torch.Tensor = torch.zeros(len(self.rows), dtype=torch.bool)
         self._digested.share_memory_()  # type: ignore[no-untyped-call]  # torch has not typed it
 

@@ -148,7 +148,7 @@ def batch_augmentation(recipe: Recipe) -> BatchAugmentation:
 def crop_rate(recipe: Recipe, rate: int, device: torch.device) -> int:
     """Rate of the crops that workers make, in Hz: the dataset's where the device resamples, else the model's.
 
-    soxr takes .5 ms of a core for 3 s. In batch the same costs a core .8 ms, but is 56 million operations: a GPU does
+    soxr takes 0.5 ms of a core for 3 s. In batch the same costs a core 0.8 ms, but is 56 million operations: a GPU does
     not notice them.
 
     Args:
@@ -201,7 +201,7 @@ class Schedule:
     >>> [round(schedule(step), 3) for step in (0, 5, 50)]
     [0.1, 1.0, 0.1]
 
-    Source: cvl-umass/iNatSounds: five of 50 epochs of linear warm-up from .1 ×, then cosine to .1 ×.
+    Source: cvl-umass/iNatSounds: five of 50 epochs of linear warm-up from 0.1 ×, then cosine to 0.1 ×.
     """
 
     kind: str

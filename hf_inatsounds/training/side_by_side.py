@@ -90,7 +90,7 @@ class _Sum(torch.autograd.Function):
 class _Shared(nn.modules.batchnorm._BatchNorm):
     """A batch norm whose mean and variance are those of all processes' examples; weights and buffers have their names.
 
-    With n_p values a channel, mean m_p and sum of squares around it s_p in process p, ``m = Σ n_p m_p / Σ n_p`` and
+    With n_p values per channel, mean m_p and sum of squares around it s_p in process p, ``m = Σ n_p m_p / Σ n_p`` and
     ``v = Σ (s_p + n_p (m_p - m)²) / Σ n_p``, which loses no digits where m is large. torch's SyncBatchNorm is for GPUs
     alone.
     """

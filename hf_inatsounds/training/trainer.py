@@ -132,8 +132,8 @@ class CropTrainer(ResumableTrainer):
         """Waveforms, at the model's rate → frontend → augmentation → model → objective."""
         self._note(inputs["inspections"])
         frontend, objective, weights = self.classifier.frontend, self.classifier.objective, inputs["weights"]
-        # λ is one a step, as it is one a batch for the authors; all else is drawn from the crops' own keys. So a run
-        # resumes exactly, and nothing depends on how a batch is divided, but for who is whose partner in mixup.
+        # λ is one per step, as it is one per batch for the authors; all else is drawn from the crops' own keys. So
+        # a run resumes exactly, and nothing depends on how a batch is divided, but for who is whose partner in mixup.
         generator = np.random.default_rng([self.args.seed, self.state.global_step])
         targets = objective.targets(inputs["labels"], self.classifier.model.config.num_labels)
         keys, here = inputs["keys"], self.at_waveforms

@@ -40,7 +40,7 @@ def verify(
         source: "official", a folder with the archives or the unpacked tree, or a base URL.
         splits: those to read; None for all that the source has.
         window_s: recordings shorter than this are counted, in seconds.
-        jobs: processes, one a split at a time; None decides by the source's size and the machine.
+        jobs: processes, one per split at a time; None decides by the source's size and the machine.
         cache: folder that keeps what was found in each finished archive, until it, its annotations or the code change.
         quiet: no progress on stderr.
 

@@ -1,4 +1,4 @@
-"""AnuraSet: 3 s samples of tropical soundscapes, 42 species of frogs, any number a sample.
+"""AnuraSet: 3 s samples of tropical soundscapes, 42 species of frogs, any number per sample.
 
 Layout: ``metadata.csv`` (``sample_name``, ``fname``, ``min_t``, ``max_t``, ``site``, ``date``, ``species_number``,
 ``subset``, then a column of 0 and 1 a species) and ``audio/``, with or without a folder a site.

@@ -27,7 +27,7 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class ClassificationSet:
-    """A data set of one label a recording.
+    """A data set of one label per recording.
 
     Attributes:
         stem: of its tables below ``data``; ``.train.csv`` or ``train.csv`` follows.

@@ -1,6 +1,6 @@
 """BirdSet: focal recordings of Xeno-canto to train on, 5 s segments of soundscapes to test on.
 
-Layout, a folder a subset, as on the Hub with the shards unpacked: ``HSN/HSN_metadata_train.parquet``,
+Layout, a folder per subset, as on the Hub with the shards unpacked: ``HSN/HSN_metadata_train.parquet``,
 ``HSN/HSN_metadata_test_5s.parquet`` and OGG files anywhere below ``HSN/``; or Parquet files with an ``audio`` column,
 ``HSN/train*.parquet`` and ``HSN/test_5s*.parquet``.
 
