@@ -10,28 +10,15 @@ from __future__ import annotations
 import argparse
 
 from hf_inatsounds.cli import arguments as given
-from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags, checkpoint_flags
-from hf_inatsounds.cli.device import add_device
-from hf_inatsounds.cli.heard import HeardFiles
+from hf_inatsounds.cli.checkpoint_flags import checkpoint_flags
+from hf_inatsounds.cli.heard import HeardFiles, add_recording_flags
 from hf_inatsounds.cli.output import hush_libraries, show
-from hf_inatsounds.runtime.ranges import Range
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", type=given.name, help="run folder, checkpoint or Hub model id")
-    add_checkpoint_flags(parser)
-    parser.add_argument("files", nargs="+", type=given.name, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    add_recording_flags(parser, "windows held at once")
     parser.add_argument("--out", type=given.output_file, required=True, help="Parquet file to write")
-    parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
-    parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the window)")
-    parser.add_argument(
-        "--channel",
-        type=given.whole_number(Range(0, 65_535)),
-        help="channel to listen to, from 0 (default: the mean of all)",
-    )
-    parser.add_argument("--batch-size", type=given.batch_size, default=32, help="windows held at once (default: 32)")
-    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,18 +1,39 @@
-"""What ``predict`` and ``embed`` say of the files that they were given: which were not heard whole, and why."""
+"""What ``predict`` and ``embed`` share: their flags, and what they say of files that were not heard whole."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hf_inatsounds.cli import arguments as given
+from hf_inatsounds.cli.checkpoint_flags import add_checkpoint_flags
+from hf_inatsounds.cli.device import add_device
 from hf_inatsounds.cli.output import note
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable, storable
+from hf_inatsounds.runtime.ranges import Range
 
 if TYPE_CHECKING:
     from hf_inatsounds.audio.hearing import Hearing
+
+
+def add_recording_flags(parser: argparse.ArgumentParser, batch_help: str) -> None:
+    """The model, the files, and how they are cut and listened to."""
+    parser.add_argument("model", type=given.name, help="run folder, checkpoint or Hub model id")
+    add_checkpoint_flags(parser)
+    parser.add_argument("files", nargs="+", type=given.name, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
+    parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the window)")
+    parser.add_argument(
+        "--channel",
+        type=given.whole_number(Range(0, 65_535)),
+        help="channel to listen to, from 0 (default: the mean of all)",
+    )
+    parser.add_argument("--batch-size", type=given.batch_size, default=32, help=f"{batch_help} (default: 32)")
+    add_device(parser)
 
 
 class HeardFiles:
