@@ -77,7 +77,7 @@ def metrics(figures: Figures) -> list[str]:
 def training(figures: Figures) -> list[str]:
     """The goal of training's throughput on a CPU."""
     return [
-        verdict(f"{case}, times the peer's examples a second", found["ratio"], 1.5)
+        verdict(f"{case}, times the peer's examples per second", found["ratio"], 1.5)
         for case, found in figures.items()
         if case.startswith("cpu, ")
     ]

@@ -1,6 +1,6 @@
 """A run's ``TrainingArguments``: transformers' own, with our defaults, and which of them a run honours.
 
-Checked against transformers 5.0 to 5.23: an argument that is in none of the lists below is refused.
+Checked against transformers 5.18 to 5.23: an argument that is in none of the lists below is refused.
 """
 
 from __future__ import annotations
