@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_inatsounds.audio import probe
 from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.data.builder import open_dataset
+from hf_inatsounds.data.loading import open_dataset
 from hf_inatsounds.errors import AudioError
 from hf_inatsounds.frontends import AstFrontend
 from hf_inatsounds.training.crops import CropCollator

@@ -55,7 +55,7 @@ def clips(data: Path | None, seconds: int, rate: int) -> np.ndarray:
     if data is None:
         return (0.1 * np.random.default_rng(0).standard_normal((BATCH, seconds * rate))).astype(np.float32)
     from hf_inatsounds.audio import read_window
-    from hf_inatsounds.data.builder import load_dataset
+    from hf_inatsounds.data.loading import load_dataset
 
     rows = load_dataset(split="validation", source=str(data)).take(BATCH)
     heard = [read_window(row["audio"], 0.0, float(seconds), rate) for row in rows]

@@ -13,8 +13,9 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from hf_inatsounds.audio.windows import WindowSpec
-    from hf_inatsounds.data.builder import INatSounds, load_dataset
+    from hf_inatsounds.data.builder import INatSounds
     from hf_inatsounds.data.labels import LabelSpace
+    from hf_inatsounds.data.loading import load_dataset
     from hf_inatsounds.downstream.benchmark import benchmark_model as benchmark
     from hf_inatsounds.errors import InatSoundsError
     from hf_inatsounds.evaluation.model import evaluate_model as evaluate
@@ -37,7 +38,7 @@ _HOMES = {
     "embed": "inference.recordings",
     "evaluate": "evaluation.model:evaluate_model",
     "load_classifier": "inference.recordings",
-    "load_dataset": "data.builder",
+    "load_dataset": "data.loading",
     "make_archives": "quickstart.archive",
     "make_recipe": "training.arguments",
     "predict": "inference.recordings",

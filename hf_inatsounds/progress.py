@@ -40,6 +40,11 @@ class Bar:
             self._tqdm.set_postfix_str(printable(note), refresh=False)
             self._tqdm.update(done - self._tqdm.n)
 
+    def advance(self, n: int = 1) -> None:
+        """Move on by ``n``."""
+        if self._tqdm is not None:
+            self._tqdm.update(n)
+
     def say(self, line: str) -> None:
         """Print a line on stderr."""
         if not self.quiet:

@@ -18,39 +18,40 @@ from hf_inatsounds.cli.output import show
 from hf_inatsounds.schema import SPLITS
 
 if TYPE_CHECKING:
-    from hf_inatsounds.archives.fetch import Source
     from hf_inatsounds.data.annotations import Annotations
+    from hf_inatsounds.data.selection import Selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("source", type=given.name, help="archives or annotations: official, a folder, or a base URL")
     parser.add_argument("--split", choices=SPLITS, help="one alone (default: all that the source has)")
+    given.add_selection(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Count, and print the tables; a split that cannot be read is named, the others go on, and the exit code is 1."""
-    from hf_inatsounds.archives.fetch import Source, held
+    from hf_inatsounds.archives.fetch import Source
     from hf_inatsounds.data.annotation_summary import summarise_annotations
-    from hf_inatsounds.data.annotations import annotation_file
-    from hf_inatsounds.errors import SourceError
+    from hf_inatsounds.data.mirror import is_mirror
+    from hf_inatsounds.data.selection import Selection
+    from hf_inatsounds.data.split_info import splits_of
     from hf_inatsounds.reports.source_reports import annotations_text
 
-    source = Source.parse(arguments.source)
-    splits = [arguments.split] if arguments.split else held(SPLITS, lambda one: bool(annotation_file(source, one)))
-    if not splits:
-        raise SourceError("no annotations here", where=source.root, expected="train.json.tar.gz …")
+    where = arguments.source if is_mirror(arguments.source) else Source.parse(arguments.source).root
+    splits = [arguments.split] if arguments.split else splits_of(where)
+    selection = Selection.parse(arguments.name, arguments.select)
     odd = OddOnes("annotations")
-    read = list(filter(None, (_read(source, split, odd) for split in splits)))
+    read = list(filter(None, (_read(where, selection, split, odd) for split in splits)))
     odd.require_others(read)
-    summary = {"source": source.root, **summarise_annotations(read), "failed": odd.reasons}
+    summary = {"source": where, **summarise_annotations(read), "failed": odd.reasons}
     show(summary, annotations_text(summary), as_json=arguments.json)
     return odd.exit_code()
 
 
-def _read(source: Source, split: str, odd: OddOnes) -> Annotations | None:
-    from hf_inatsounds.data.annotations import read_annotations
+def _read(source: str, selection: Selection, split: str, odd: OddOnes) -> Annotations | None:
+    from hf_inatsounds.data.split_info import chosen_annotations
 
     with odd.named(split):
-        return read_annotations(source, split)
+        return chosen_annotations(source, selection, split)
     return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hf_inatsounds.archives.fetch import is_repo_id
+from hf_inatsounds.data.selection_keys import HELP
 from hf_inatsounds.errors import encodable, printable, shortened
 from hf_inatsounds.runtime.ranges import BATCH_SIZE, SECONDS, SEED, Range
 
@@ -138,6 +139,17 @@ def device(text: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|xpu|mps)(:\d{1,3})?", text):
         raise _refused("auto, cpu, cuda, cuda:1, xpu or mps", text)
     return text
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """``--name`` and ``--select``: which recordings of a dataset."""
+    parser.add_argument("--name", type=name, default="all", help="all, a supercategory, or evaluation (default: all)")
+    add_select(parser)
+
+
+def add_select(parser: argparse.ArgumentParser) -> None:
+    """``--select`` alone."""
+    parser.add_argument("--select", action="append", metavar="KEY=VALUE", help=HELP)
 
 
 def _in_utf8(text: str) -> str:

@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--index", type=given.name, help="folder or base URL of the archives' seek indexes (default: none)"
     )
     parser.add_argument("--split", choices=SPLITS, default="test", help="(default: test)")
-    parser.add_argument(
-        "--name", type=given.name, default="all", help="all, a supercategory, or evaluation (default: all)"
-    )
+    given.add_selection(parser)
     parser.add_argument(
         "--out",
         type=given.output_folder,
@@ -89,6 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.split,
         name=arguments.name,
         index=arguments.index,
+        select=arguments.select,
         out=out,
         window_s=arguments.window,
         stride_s=arguments.stride,

@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=given.name, help="official, a folder, a base URL, or a Hub dataset id")
     parser.add_argument("--out", type=given.prior_file, required=True, help="file to write (.safetensors)")
     parser.add_argument("--split", choices=SPLITS, default="train", help="whose places (default: train)")
-    parser.add_argument(
-        "--name", type=given.name, default="all", help="all, a supercategory, or evaluation (default: all)"
-    )
+    given.add_selection(parser)
     parser.add_argument("--seed", type=given.seed, default=0, help="of the cross-validation's folds (default: 0)")
 
 
@@ -30,10 +28,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Fit, save, and print what was chosen."""
     import numpy as np
 
-    from hf_inatsounds.data.split_info import split_table
+    from hf_inatsounds.data.selection import Selection
+    from hf_inatsounds.data.split_info import chosen_annotations
     from hf_inatsounds.geo import fit_prior
 
-    annotations, table = split_table(arguments.source, arguments.name, arguments.split)
+    selection = Selection.parse(arguments.name, arguments.select)
+    annotations = chosen_annotations(arguments.source, selection, arguments.split)
+    table = annotations.table
     place = {name: table[name].to_numpy() for name in ("latitude", "longitude", "location_uncertainty_m")}
     prior = fit_prior(
         place["latitude"].astype(np.float64),

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--local-dir", type=given.output_folder, help="a folder instead of the Hub")
     configs = "all, a supercategory, evaluation, annotations; may be repeated (default: all)"
     parser.add_argument("--config", type=given.name, action="append", metavar="NAME", help=configs)
+    given.add_select(parser)
     parser.add_argument("--split", action="append", choices=SPLITS, help="may be repeated (default: all in the source)")
     parser.add_argument("--format", choices=("flac", "wav"), default="flac", help="of the audio; both are lossless")
     parser.add_argument("--seed", type=given.seed, default=0, help="of the shuffle (default: 0)")
@@ -147,12 +148,19 @@ def _settings(arguments: argparse.Namespace) -> Any:
             "nothing of iNatSounds here", where=source.root, expected="train.tar.gz and train.json.tar.gz …"
         )
     return MirrorSettings(
+        select=_selection(arguments),
         configs=tuple(dict.fromkeys(arguments.config or ["all"])),
         splits=splits,
         audio_format=arguments.format,
         seed=arguments.seed,
         shard_bytes=arguments.shard_mb * 1_000_000,
     )
+
+
+def _selection(arguments: argparse.Namespace) -> str:
+    from hf_inatsounds.data.selection import Selection
+
+    return Selection.parse(select=arguments.select).text if arguments.select else ""
 
 
 def _part(wait_s: float) -> Share:

@@ -17,6 +17,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -260,7 +261,10 @@ def split_flags(words: list[str]) -> tuple[set[str], dict[str, Any]]:
                 value = "true"  # --bf16 alone, as transformers' scripts have it
             else:
                 raise FlagError("no value", where=f"--{key}", expected=f"--{key} VALUE")
-        _put(keys, key.replace("-", "_").split("."), value)
+        path = key.replace("-", "_").split(".")
+        if path == ["select"] and (pair := re.match(r"\s*(\w+)=", value)):  # --select family=Ranidae, as elsewhere
+            path, value = ["select", pair[1]], value[pair.end() :]
+        _put(keys, path, value)
     return flags, keys
 
 

@@ -1,9 +1,8 @@
-"""The ``datasets`` builder and ``load_dataset``: archives or an unpacked tree in, rows with encoded audio out."""
+"""The ``datasets`` builder: archives or an unpacked tree in, rows with encoded audio out."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +12,16 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from hf_inatsounds.archives.fetch import Source, is_hub_id
+from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.tar_walk import PassNotes
 from hf_inatsounds.data.annotations import Annotations, require_annotation_file
-from hf_inatsounds.data.audio_column import encoded_where_undecodable
-from hf_inatsounds.data.indexed_rows import Recordings, open_indexed, recordings_of, say_forward_once, tables_of
-from hf_inatsounds.data.indexed_stream import indexed_stream
-from hf_inatsounds.data.mirror import open_mirror
+from hf_inatsounds.data.indexed_rows import Recordings, open_indexed, recordings_of, tables_of
 from hf_inatsounds.data.passed_over import PassedOver, warn
-from hf_inatsounds.data.prepared import (
-    all_splits,
-    annotation_identity,
-    parsed_annotations,
-    prepare_rows,
-    prepared_state,
-)
-from hf_inatsounds.errors import InatSoundsError, SourceError
-from hf_inatsounds.schema import CITATION, SPLITS, STEMS, TERMS, features
+from hf_inatsounds.data.prepared import all_splits, annotation_identity, parsed_annotations
+from hf_inatsounds.data.selection import Selection
+from hf_inatsounds.errors import SourceError
+from hf_inatsounds.schema import CITATION, STEMS, TERMS, features
 
 FOLDER_SHARD_ROWS = 1_000
 """Recordings in one shard of an unpacked tree: 137 shards for the official train split."""
@@ -46,6 +37,7 @@ class INatSoundsConfig(datasets.BuilderConfig):
         state: what :func:`hf_inatsounds.data.prepared.prepared_state` says of the source, so that rows prepared from
             other files are not taken for today's; empty where rows are streamed.
         index: folder or base URL of the archives' seek indexes; empty to read them from front to back.
+        select: which of the name's recordings are wanted, as :attr:`Selection.text`; empty for all.
 
     Example:
     >>> INatSoundsConfig(name="aves", source="path/to/archives").name
@@ -57,6 +49,12 @@ class INatSoundsConfig(datasets.BuilderConfig):
     splits: tuple[str, ...] | None = None
     state: str = ""
     index: str = ""
+    select: str = ""
+
+    @property
+    def selection(self) -> Selection:
+        """Which recordings are wanted."""
+        return Selection.from_text(self.select) if self.select else Selection(self.name, {})
 
 
 class INatSounds(datasets.ArrowBasedBuilder):
@@ -67,8 +65,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
     # No BUILDER_CONFIGS: any supercategory of the source is a name, and only its annotations tell which.
 
     def _info(self) -> datasets.DatasetInfo:
-        annotations = self._annotations(self.splits_made[0])
-        annotations.select(self.config.name)  # an unknown name fails here, before anything is made
+        # an unknown name fails here, before anything is made
+        annotations = self._chosen(self.splits_made[0])
         has_audio = self.config.name != "annotations"
         return datasets.DatasetInfo(
             description="iNaturalist Sounds: field recordings of birds, insects, amphibians, mammals and reptiles.",
@@ -145,9 +143,12 @@ class INatSounds(datasets.ArrowBasedBuilder):
             self._annotation_identities[split] = annotation_identity(self._source, name)
         return parsed_annotations(self._source, split, name, self._annotation_identities[split])
 
+    def _chosen(self, split: str) -> Annotations:
+        return self.config.selection.apply(self._annotations(split))
+
     def _rows(self, split: str) -> pa.Table:
-        """The rows that the configuration's name selects, in the JSON's order."""
-        return self._annotations(split).select(self.config.name)
+        """The rows that are wanted, in the JSON's order."""
+        return self._chosen(split).table
 
     def recordings(self, split: str) -> Recordings:
         """The split's rows with where in the indexed archive their recordings are.
@@ -189,6 +190,8 @@ class INatSounds(datasets.ArrowBasedBuilder):
             for member, content in iterate_archive(self._source, name, wanted=wanted, notes=notes):
                 left.discard(member)
                 yield index[member], content
+                if not left and len(index) < len(known):  # a part is whole: the rest is not read
+                    return
 
         yield from tables_of(rows, found())
         met.warn(name)
@@ -211,83 +214,3 @@ class INatSounds(datasets.ArrowBasedBuilder):
 
         yield from tables_of(rows, found())
         met.warn(self._source.root)
-
-
-def load_dataset(
-    name: str = "all",
-    split: str | None = None,
-    *,
-    source: str | os.PathLike[str] = "official",
-    streaming: bool = True,
-    index: str | os.PathLike[str] | None = None,
-) -> Any:
-    """Load iNatSounds.
-
-    With an index (``hf-inatsounds index SOURCE --out DIR``) a stream has many shards, reads only the parts of the
-    archive that it needs, and shuffles without a buffer: the order is a function of (seed, epoch, position), and
-    ``state_dict()`` resumes it exactly. A shuffled stream holds some 260 MB, an unshuffled one a recording.
-    Shuffle before ``split_dataset_by_node``: what that returns shuffles through the buffer of ``datasets``. As
-    there, ``set_epoch`` of more than 0 reorders an unshuffled stream too.
-
-    Args:
-        name: "all", a supercategory in lower case ("aves"), "evaluation" (the classes that validation and
-            test hold), or "annotations" (no audio).
-        split: "train", "validation", "test", or None for a dictionary of all that the source has.
-        source: "official", a folder with the archives or the unpacked tree, a base URL, or a Hub dataset id.
-        streaming: whether to read as you go, or to prepare Arrow files in the ``datasets`` cache first.
-        index: folder or base URL of the archives' seek indexes; without one, archives are read from front to back.
-
-    Returns:
-        What ``datasets.load_dataset`` returns. The ``audio`` column decodes where ``datasets`` can decode (torchcodec
-        and FFmpeg); elsewhere it holds ``{"bytes", "path"}``. :func:`hf_inatsounds.audio.read_window` takes either.
-        Every recording decodes: an empty or unreadable one is a second of silence, and the last column, ``defect``,
-        says so. A mirror on the Hub leaves those recordings out.
-
-    Raises:
-        SourceError: unknown source, split or name; missing or damaged archive or index.
-        AnnotationError: missing or malformed annotations.
-    """
-    return encoded_where_undecodable(open_dataset(name, split, source=source, streaming=streaming, index=index))
-
-
-def open_dataset(
-    name: str,
-    split: str | None,
-    *,
-    source: str | os.PathLike[str],
-    streaming: bool,
-    index: str | os.PathLike[str] | None = None,
-    revision: str | None = None,
-) -> Any:
-    """As :func:`load_dataset`, with an ``audio`` column that decodes whether torchcodec is there or not.
-
-    ``revision`` is the branch, tag or commit of a repository on the Hub.
-    """
-    if split is not None and split not in SPLITS:
-        raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
-    if is_hub_id(source):
-        return open_mirror(str(source), revision).load(name, split, streaming=streaming)
-    parsed = Source.parse(source)
-    try:
-        splits = all_splits(parsed) if split is None else (split,)
-        state = "" if streaming else prepared_state(parsed, splits, audio=name != "annotations")
-        builder = INatSounds(
-            config_name=name,
-            source=parsed.root,
-            splits=splits,
-            state=state,
-            index="" if index is None else Source.parse(index).root,
-        )
-        if streaming and index is not None and name != "annotations":
-            made = builder.splits_made
-            streams = {one: indexed_stream(builder.recordings(one), builder.info, one) for one in made}
-            return datasets.IterableDatasetDict(streams) if split is None else streams[split]
-        if streaming:
-            if name != "annotations":
-                say_forward_once(parsed, [STEMS[one] for one in builder.splits_made])
-            return builder.as_streaming_dataset(split=split)
-        prepare_rows(builder, parsed, audio=name != "annotations")
-        return builder.as_dataset(split=split)
-    except datasets.exceptions.DatasetGenerationError as error:
-        cause = error.__cause__
-        raise cause if isinstance(cause, InatSoundsError) else error from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
-from typing import Any
+from typing import Any, Protocol
 
 import datasets
 import numpy as np
@@ -12,9 +12,36 @@ import pyarrow as pa
 from datasets import iterable_dataset as hf
 
 from hf_inatsounds.archives.sealing import digest
-from hf_inatsounds.data.indexed_rows import Recordings
 from hf_inatsounds.data.ordering import permuted, shard_ranges
 from hf_inatsounds.errors import SourceError
+
+
+class StreamedRows(Protocol):
+    """Rows that are read in the source's order, or in a seed's, from any position on.
+
+    Attributes:
+        rows: (N,) all columns but ``audio``.
+        blocks: (N,) number of what each is fetched with, ascending.
+        identity: digest of which rows these are, in which state.
+    """
+
+    @property
+    def rows(self) -> pa.Table: ...  # noqa: D102
+
+    @property
+    def blocks(self) -> Any: ...  # noqa: D102
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+
+    def in_order(self, rows: Any) -> Iterator[tuple[int, Any]]:
+        """(row, what :meth:`table` takes) of ascending ``rows``."""
+
+    def mixed(self, rows: Any, seed: int, position: int) -> Iterator[tuple[int, Any]]:
+        """(row, what :meth:`table` takes) of ``rows`` in the seed's order, from its ``position``-th on."""
+
+    def table(self, i: int, content: Any) -> pa.Table:
+        """The i-th row with its recording."""
 
 
 class IndexedExamples(hf._BaseExamplesIterable):
@@ -32,7 +59,7 @@ class IndexedExamples(hf._BaseExamplesIterable):
 
     def __init__(
         self,
-        recordings: Recordings,
+        recordings: StreamedRows,
         shards: list[tuple[int, int]],
         seed: int | None = None,
         chosen: int | None = None,
@@ -226,7 +253,7 @@ def _joined(seed: int, draw: int) -> int:
     return int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)[0])
 
 
-def indexed_stream(recordings: Recordings, info: Any, split: str) -> INatSoundsStream:
-    """The stream of a split; the bounds of its shards are at seek points."""
+def rows_stream(recordings: StreamedRows, info: Any, split: str) -> INatSoundsStream:
+    """The stream of a split; the bounds of its shards are at seek points, or those of row groups."""
     examples = IndexedExamples(recordings, shard_ranges(recordings.blocks))
     return INatSoundsStream(examples, info=info, split=datasets.NamedSplit(split))

@@ -1,14 +1,16 @@
-"""A mirror on the Hub as a reader finds it: one revision of it, whole by its manifest, or refused."""
+"""A mirror as a reader finds it, on the Hub or in a folder: one state of it, whole by its manifest, or refused."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import datasets
 
+from hf_inatsounds.archives.fetch import is_hub_id
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.fingerprints import file_digest
 
@@ -45,19 +47,47 @@ def is_record(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Mirror:
-    """One revision of a mirror on the Hub.
+    """One revision of a mirror on the Hub, or a mirror in a folder, which may be a mounted bucket.
 
     Attributes:
-        repo_id: ``owner/name``.
+        where: ``owner/name``, or the folder's path.
         revision: its commit; without a connection what was asked for, where the Hub's cache decides.
         checked: whether its files were compared with the manifest; not without a connection.
         manifest: what :func:`parse_manifest` gives.
     """
 
-    repo_id: str
+    where: str
     revision: str | None
     manifest: dict[str, Any]
     checked: bool = True
+    folder: Path | None = None
+    token: str | bool | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "token": None}  # never stored
+
+    @property
+    def state(self) -> str:
+        """What tells two states of it apart: its commit; of a folder the digest of its manifest."""
+        if self.folder is not None:
+            return file_digest(self.folder / MANIFEST_FILE)
+        # the cache's folders are called by their commits
+        return self.revision or self.file("label_space.json").parent.name
+
+    def open(self, name: str) -> IO[bytes]:
+        """One of its files for reading by ranges; of the Hub's only those that are asked for are fetched.
+
+        Raises:
+            SourceError: if it is not there.
+        """
+        if self.folder is not None:
+            return open(self.folder / name, "rb")
+        from huggingface_hub import HfFileSystem
+
+        files = HfFileSystem(token=self.token)
+        path = f"datasets/{self.where}@{self.revision}/{name}" if self.revision else f"datasets/{self.where}/{name}"
+        opened: IO[bytes] = files.open(path, "rb", cache_type="none", block_size=0)
+        return opened
 
     def file(self, name: str) -> Path:
         """Path of one of its files on this machine; downloaded once into the Hub's cache.
@@ -68,11 +98,11 @@ class Mirror:
         """
         record = next((one for one in self.manifest["files"] if one["path"] == name), None)
         if record is None:
-            raise no_mirror(self.repo_id, f"no {name} in {MANIFEST_FILE}")
-        path = _download(self.repo_id, name, self.revision)
+            raise no_mirror(self.where, f"no {name} in {MANIFEST_FILE}")
+        path = self.folder / name if self.folder else _download(self.where, name, self.revision, self.token)
         if file_digest(path) != record["sha256"]:
             raise SourceError(
-                "the mirror is not whole", where=f"{self.repo_id}, {name}",
+                "the mirror is not whole", where=f"{self.where}, {name}",
                 found="another file than the manifest names", expected=f"SHA-256 {record['sha256']}", fix=_AGAIN,
             )  # fmt: skip
         return path
@@ -88,12 +118,13 @@ class Mirror:
             there = self.manifest["configs"]
             expected = ", ".join(there) if splits is None else ", ".join(splits)
             raise SourceError(
-                "unknown dataset name" if splits is None else "no such split in the mirror", where=self.repo_id,
+                "unknown dataset name" if splits is None else "no such split in the mirror", where=self.where,
                 found=repr(name if splits is None else split), expected=expected,
             )  # fmt: skip
+        known = {"revision": self.revision, "token": self.token} if self.folder is None else {}
         if not self.checked:
-            return datasets.load_dataset(self.repo_id, name, split=split, streaming=streaming, revision=self.revision)
-        builder = datasets.load_dataset_builder(self.repo_id, name, revision=self.revision)
+            return datasets.load_dataset(self.where, name, split=split, streaming=streaming, **known)
+        builder = datasets.load_dataset_builder(self.where, name, **known)
         self._check_card(name, builder.config.data_files or {}, splits)
         if streaming:
             return builder.as_streaming_dataset(split=split)
@@ -104,59 +135,104 @@ class Mirror:
         """Whether the files that the card leads to are the manifest's, each once, with the rows that it counts."""
         rows = {record["path"]: record.get("rows") for record in self.manifest["files"]}
         for split, urls in data_files.items():
-            paths = [str(url).split(f"@{self.revision}/", 1)[-1] for url in urls]
+            paths = [self._path_of(str(url)) for url in urls]
             strays = sorted({path for path in paths if path not in rows or paths.count(path) > 1})
             counted = [rows.get(path) for path in paths]
             n = None if None in counted else sum(count for count in counted if count is not None)
             short = expected is not None and n is not None and n != expected.get(str(split))
             if strays or short:
                 raise SourceError(
-                    "the mirror's card and manifest are not of one set", where=f"{self.repo_id}, {name}, {split}",
+                    "the mirror's card and manifest are not of one set", where=f"{self.where}, {name}, {split}",
                     found=f"{strays[0]} besides the manifest's files" if strays else f"files of {n} recordings",
                     expected=None if strays else f"{(expected or {}).get(str(split))} recordings", fix=_AGAIN,
                 )  # fmt: skip
 
+    def _path_of(self, url: str) -> str:
+        """A file's path in the mirror."""
+        if self.folder is None:
+            return url.split(f"@{self.revision}/", 1)[-1]
+        path = Path(url)
+        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else url
 
-def open_mirror(repo_id: str, revision: str | None = None, *, where: str | None = None) -> Mirror:
-    """A revision of a mirror, with every file of its manifest, by size and SHA-256.
+
+def is_mirror(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a mirror: on the Hub, or in a folder that has a mirror's manifest."""
+    return is_hub_id(source) or ("://" not in os.fspath(source) and Path(source, MANIFEST_FILE).is_file())
+
+
+def open_mirror(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    where: str | None = None,
+    token: str | bool | None = None,
+) -> Mirror:
+    """A revision of a mirror, with every file of its manifest: by size and SHA-256, in a folder by size.
 
     Without a connection it is what the Hub's cache has of it.
 
     Args:
-        repo_id: ``owner/name``.
-        revision: branch, tag or commit; None for the newest.
-        where: what errors are about, if that is more than the repository.
+        source: ``owner/name``, or a folder.
+        revision: branch, tag or commit on the Hub; None for the newest.
+        where: what errors are about, if that is more than the source.
+        token: of the Hub; None for the stored one.
 
     Raises:
         SourceError: if there is no such repository, no mirror in it, or one that is not whole.
     """
+    if not is_hub_id(source):
+        return _in_folder(Path(source))
+    repo_id = str(source)
     where = where or repo_id
-    revision, files = _listed(repo_id, revision, where)
+    revision, files = _listed(repo_id, revision, where, token)
     if files is not None and MANIFEST_FILE not in files:
         raise no_mirror(where, f"no {MANIFEST_FILE}")
     try:
-        manifest = parse_manifest(_download(repo_id, MANIFEST_FILE, revision).read_bytes())
+        manifest = parse_manifest(_download(repo_id, MANIFEST_FILE, revision, token).read_bytes())
     except (OSError, ValueError) as error:
         raise no_mirror(where, error) from error
     if manifest is None:
         raise no_mirror(where, f"a {MANIFEST_FILE} that is not a mirror's")
     if files is not None:
         lacking = [one["path"] for one in manifest["files"] if not _is_there(files.get(one["path"]), one)]
-        if lacking:
-            raise SourceError(
-                "the mirror is not whole", where=where,
-                found=f"{len(lacking)} of {len(manifest['files'])} files missing or changed, the first {lacking[0]}",
-                expected=f"the files of {MANIFEST_FILE}", fix=_AGAIN,
-            )  # fmt: skip
-    return Mirror(repo_id, revision, manifest, checked=files is not None)
+        _require_none(lacking, manifest, where)
+    return Mirror(repo_id, revision, manifest, checked=files is not None, token=token)
 
 
-def _listed(repo_id: str, revision: str | None, where: str) -> tuple[str | None, dict[str, Any] | None]:
+def _in_folder(folder: Path) -> Mirror:
+    folder = folder.expanduser().resolve()
+    manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
+    if manifest is None:
+        raise no_mirror(folder, f"a {MANIFEST_FILE} that is not a mirror's")
+    strays = [one["path"] for one in manifest["files"] if not (folder / one["path"]).resolve().is_relative_to(folder)]
+    if strays:
+        raise no_mirror(folder, f"a {MANIFEST_FILE} that names {strays[0]}, outside of the folder")
+
+    def is_there(record: dict[str, Any]) -> bool:
+        path = folder / record["path"]
+        return path.is_file() and (record["path"] == CARD_FILE or path.stat().st_size == record["size"])
+
+    _require_none([one["path"] for one in manifest["files"] if not is_there(one)], manifest, folder)
+    return Mirror(str(folder), None, manifest, folder=folder)
+
+
+def _require_none(lacking: list[str], manifest: dict[str, Any], where: object) -> None:
+    if lacking:
+        raise SourceError(
+            "the mirror is not whole", where=where,
+            found=f"{len(lacking)} of {len(manifest['files'])} files missing or changed, the first {lacking[0]}",
+            expected=f"the files of {MANIFEST_FILE}", fix=_AGAIN,
+        )  # fmt: skip
+
+
+def _listed(
+    repo_id: str, revision: str | None, where: str, token: str | bool | None
+) -> tuple[str | None, dict[str, Any] | None]:
     """The commit of a revision and its files by path; no files without a connection."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    api = HfApi(library_name="hf-inatsounds")
+    api = HfApi(library_name="hf-inatsounds", token=token)
     try:
         commit = api.repo_info(repo_id, repo_type="dataset", revision=revision).sha
         tree = api.list_repo_tree(repo_id, repo_type="dataset", revision=commit, recursive=True)
@@ -189,7 +265,7 @@ def no_mirror(where: object, found: object) -> SourceError:
     )
 
 
-def _download(repo_id: str, name: str, revision: str | None) -> Path:
+def _download(repo_id: str, name: str, revision: str | None, token: str | bool | None) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(repo_id, name, repo_type="dataset", revision=revision))
+    return Path(hf_hub_download(repo_id, name, repo_type="dataset", revision=revision, token=token))

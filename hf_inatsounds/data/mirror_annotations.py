@@ -1,4 +1,4 @@
-"""Annotations out of a mirror on the Hub, for what trains and evaluates on it."""
+"""Annotations out of a mirror, for what trains and evaluates on it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,17 @@ import pyarrow.parquet as pq
 
 from hf_inatsounds.data.annotations import Annotations
 from hf_inatsounds.data.labels import FILE_NAME, LabelSpace
-from hf_inatsounds.data.mirror import no_mirror, open_mirror
+from hf_inatsounds.data.mirror import Mirror, no_mirror
 from hf_inatsounds.errors import CheckpointError, SourceError
+from hf_inatsounds.schema import SPLITS
 
 
-def mirror_commit(repo_id: str, split: str) -> str:
-    """The commit that a mirror on the Hub is at.
-
-    Raises:
-        SourceError: if there is no such repository, no mirror in it, or one that is not whole.
-    """
-    mirror = open_mirror(repo_id, where=f"{repo_id}, {split}")
-    return mirror.revision or mirror.file(FILE_NAME).parent.name  # the cache's folders are called by their commits
-
-
-def mirror_annotations(repo_id: str, split: str, revision: str | None = None) -> Annotations:
-    """One split's annotations, as ``publish`` put them into a repository; downloaded once into the Hub's cache.
+def mirror_annotations(mirror: Mirror, split: str) -> Annotations:
+    """One split's annotations, as ``publish`` put them into a mirror; from the Hub downloaded once, into its cache.
 
     Raises:
-        SourceError: if there is no such repository, no mirror in it, or one that is not whole.
+        SourceError: if it is not whole.
     """
-    where = f"{repo_id}, {split}"
-    mirror = open_mirror(repo_id, revision, where=where)
     try:
         label_space, table = mirror.file(FILE_NAME), mirror.file(f"annotations/{split}.parquet")
         rows = pq.read_table(table).replace_schema_metadata(None)
@@ -35,4 +24,10 @@ def mirror_annotations(repo_id: str, split: str, revision: str | None = None) ->
     except SourceError:
         raise
     except (OSError, ValueError, KeyError, CheckpointError) as error:
-        raise no_mirror(where, error) from error
+        raise no_mirror(f"{mirror.where}, {split}", error) from error
+
+
+def mirror_splits(mirror: Mirror) -> list[str]:
+    """The splits that a mirror has."""
+    names = {record["path"] for record in mirror.manifest["files"]}
+    return [split for split in SPLITS if f"annotations/{split}.parquet" in names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_inatsounds.data.split_info import SplitInfo, split_info, split_table, training_counts
+from hf_inatsounds.data.split_info import SplitInfo, chosen_annotations, split_info, training_counts
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures, measures_of, metrics_of
 from hf_inatsounds.evaluation.model import default_out, evaluate_model
 from hf_inatsounds.evaluation.processes import launched_processes
@@ -14,6 +14,7 @@ __all__ = [
     "Bootstrap",
     "GeoChoice",
     "SplitInfo",
+    "chosen_annotations",
     "default_out",
     "environment",
     "evaluate",
@@ -23,6 +24,5 @@ __all__ = [
     "measures_of",
     "metrics_of",
     "split_info",
-    "split_table",
     "training_counts",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_inatsounds.audio.windows import chosen_window
+from hf_inatsounds.data.selection_values import Select
 from hf_inatsounds.data.split_info import split_info
 from hf_inatsounds.errors import ArgumentsError
 from hf_inatsounds.evaluation.measures import Bootstrap
@@ -21,6 +22,7 @@ def evaluate_model(
     *,
     name: str = "all",
     index: str | Path | None = None,
+    select: Select = None,
     out: str | Path | None = None,
     window_s: float | None = None,
     stride_s: float | None = None,
@@ -45,6 +47,7 @@ def evaluate_model(
         split: "train", "validation" or "test".
         name: part of the dataset: "all", a supercategory or "evaluation".
         index: where the archives' seek indexes are, as ``load_dataset`` takes it.
+        select: which recordings, as ``load_dataset`` takes it.
         out: folder of the results; None for one in the run folder, or, for a Hub model, here.
         window_s: length of windows, in seconds; None for the checkpoint's.
         stride_s: time from one window to the next, in seconds; None for the checkpoint's share of overlap.
@@ -71,7 +74,7 @@ def evaluate_model(
     launched = launched_processes(device)  # before a model asks for a GPU: each process has its own
     if launched and processes > 1:
         raise ArgumentsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
-    info = split_info(str(source), name, split, str(index or ""))
+    info = split_info(str(source), name, split, str(index or ""), select)
     classifier = load_classifier(model, revision=revision, subfolder=subfolder, device=device, dtype=dtype)
     return evaluate(
         classifier,

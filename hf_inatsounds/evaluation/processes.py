@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -17,7 +18,7 @@ from hf_inatsounds.errors import InatSoundsError, ScoresError
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, tensors_fingerprint, versions
 from hf_inatsounds.models.classifier import Classifier, load_classifier
-from hf_inatsounds.progress import track
+from hf_inatsounds.progress import Bar
 from hf_inatsounds.runtime.devices import device_count, dtype_name
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.runtime.launching import beside
@@ -26,7 +27,7 @@ from hf_inatsounds.scoring.folder import Blocks
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-MADE_BY = ("hf_inatsounds.scoring.folder", "hf_inatsounds.evaluation.classes", "hf_inatsounds.data.builder")
+MADE_BY = ("hf_inatsounds.scoring.folder", "hf_inatsounds.evaluation.classes", "hf_inatsounds.data.split_info")
 """Modules that make scores of recordings; what they import counts too."""
 
 COMPUTED_BY = ("torch", "torchaudio", "transformers", "numpy", "soundfile", "soxr")
@@ -50,7 +51,7 @@ def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes
         "settings": fingerprint(settings),
         "weights": tensors_fingerprint(classifier.model.state_dict()),
         "dtype": dtype_name(classifier.dtype),
-        "source": [info.source, info.index, info.name, info.split, info.state],
+        "source": [info.source, info.index, info.selection.text, info.split, info.state],
         "annotations": info.annotations,
         "window": [window.size_s, window.stride_s, window.alignment],
         "classes": fingerprint({"classes": classes.tolist()}),
@@ -80,9 +81,15 @@ class Scoring:
     def score(self, classifier: Classifier, part: tuple[int, int] = (0, 1)) -> None:
         """Score the missing blocks that are the i-th of n processes', ``part`` = (i, n)."""
         number, processes = part
+        rows = self.info.scored_rows()
+        numbers = range(number, self.blocks.count(len(rows)), processes)
         title = f"scoring {self.info.split}" + (f", process 1 of {processes}" if processes > 1 else "")
-        rows = track(self.info.rows(), title, total=len(self.info.labels), quiet=self.quiet or number > 0)
-        self.blocks.score(classifier, rows, self.window, self.classes, batch_size=self.batch_size, part=part)
+        with contextlib.closing(Bar(title, quiet=self.quiet or number > 0)) as bar:
+            bar.start(len(rows))
+            self.blocks.score(
+                classifier, rows, self.window, self.classes, batch_size=self.batch_size, numbers=numbers,
+                read=bar.advance,
+            )  # fmt: skip
 
 
 def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str, processes: int) -> None:

@@ -244,6 +244,7 @@ def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
     return {
         "title": info.title,
         "name": info.name,
+        "select": dict(info.selection.conditions) or None,
         "split": info.split,
         "recordings": n_recordings,
         "annotated_recordings": len(info.labels),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hf_inatsounds.data.selection_values import without_draw
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation import evaluate, split_info
 from hf_inatsounds.models.classifier import load_classifier
@@ -91,7 +92,7 @@ def evaluate_for_card(folder: Path, recipe: Recipe, split: str | None = None, *,
     split = split or (recipe.data.validation_split if recipe.is_validated else "test")
     note(f"evaluating the {split} split for the card", quiet=quiet)
     classifier = load_classifier(folder)
-    info = split_info(recipe.data.source, recipe.data.name, split, recipe.data.index)
+    info = split_info(recipe.data.source, recipe.data.name, split, recipe.data.index, without_draw(recipe.data.select))
     evaluate(
         classifier, info, folder / f"evaluation-{split}", window=classifier.window, checkpoint=str(folder),
         batch_size=recipe.training.per_device_eval_batch_size, quiet=quiet,

@@ -18,6 +18,8 @@ from hf_inatsounds.archives.source_state import audio_state
 from hf_inatsounds.data.annotations import Annotations, read_annotations
 from hf_inatsounds.data.labels import FILE_NAME
 from hf_inatsounds.data.mirror import CARD_FILE, MANIFEST_FILE
+from hf_inatsounds.data.mirror_places import PLACES, places_file
+from hf_inatsounds.data.selection import Selection
 from hf_inatsounds.errors import PublishError
 from hf_inatsounds.files import replacing, write_json, write_text
 from hf_inatsounds.fingerprints import changed_facts, code_fingerprint, file_digest, versions
@@ -26,6 +28,7 @@ from hf_inatsounds.publishing.dataset_card import count_reasons, count_rows, ren
 from hf_inatsounds.publishing.folder import FACTS_FILE, WORK_FOLDER, check_card, check_folder, place, read_manifest
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.parts import Records, Share, await_records
+from hf_inatsounds.publishing.placing import places_table
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
@@ -78,7 +81,7 @@ class MirrorBuilder:
         self._recordings = audio_state(self.source, settings.splits) if audio else {}
         self.part, self.workers, self.quiet = part or Share(), workers, quiet
         self.annotations: dict[str, Annotations] = {
-            split: read_annotations(self.source, split) for split in settings.splits
+            split: _chosen(read_annotations(self.source, split), settings.select) for split in settings.splits
         }
         species = self.annotations[settings.splits[0]].label_space.species
         self.schema = features(species, defect=True).arrow_schema
@@ -192,6 +195,8 @@ class MirrorBuilder:
             with replacing(self.staging / name) as path, parquet_writer(path, self.bare_schema) as writer:
                 writer.write_table(self.annotations[split].table.cast(self.bare_schema))
             files.append(file_record(self.staging / name, name))
+            if self.plan.shards:
+                files.append(self._write_places(split, records))
         space = self.annotations[self.plan.settings.splits[0]].label_space
         space.save(self.staging)
         files.append(file_record(self.staging / FILE_NAME, FILE_NAME))
@@ -219,6 +224,15 @@ class MirrorBuilder:
         write_json(self.folder / MANIFEST_FILE, manifest)
         return manifest
 
+    def _write_places(self, split: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Where each recording is, so that a reader of a few fetches their row groups alone; the file's record."""
+        name = places_file(split)
+        shards = [shard for shard in self.plan.shards if shard.split == split]
+        table = places_table(self.annotations[split].table, shards, records)
+        with replacing(self.staging / name) as path, parquet_writer(path, PLACES) as writer:
+            writer.write_table(table)
+        return file_record(self.staging / name, name)
+
     def _state(self) -> dict[str, Any]:
         """What the bytes depend on besides settings and annotations."""
         return {
@@ -238,6 +252,10 @@ class MirrorBuilder:
                 found=f"another {', '.join(changed)}", expected="one state of it from beginning to end",
                 fix=f"Delete {self.folder} and run it again when nothing writes to the source.",
             )  # fmt: skip
+
+
+def _chosen(annotations: Annotations, select: str) -> Annotations:
+    return Selection.from_text(select).apply(annotations) if select else annotations
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ class MirrorSettings:
         audio_format: "flac", lossless, or "wav", the original bytes.
         seed: of the shuffle.
         shard_bytes: aimed-at size of a shard.
+        select: which recordings, as :attr:`Selection.text`; empty for all.
     """
 
     configs: tuple[str, ...] = ("all",)
@@ -44,6 +45,7 @@ class MirrorSettings:
     audio_format: str = "flac"
     seed: int = 0
     shard_bytes: int = SHARD_BYTES
+    select: str = ""
 
     def __post_init__(self) -> None:
         if self.audio_format not in AUDIO_FORMATS:

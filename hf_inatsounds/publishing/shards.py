@@ -90,12 +90,13 @@ def write_shard(shard: Shard, table: pa.Table, spool: Spool, schema: pa.Schema, 
         path: the file.
 
     Returns:
-        The shard's record: path, size, sha256, rows, what was kept as original bytes, what was left out since nothing
+        The shard's record: path, size, sha256, rows, those of each row group, what was kept as original
+        bytes, what was left out since nothing
         of it can be decoded, what the archive lacks.
     """
     odd: dict[str, list[str]] = {}
     there: set[int] = set()
-    n_rows = 0
+    row_groups: list[int] = []
     file_names = table["file_name"]
 
     def recordings() -> Iterator[tuple[int, Encoded]]:
@@ -108,12 +109,13 @@ def write_shard(shard: Shard, table: pa.Table, spool: Spool, schema: pa.Schema, 
 
     with parquet_writer(path, schema) as writer:
         for rows, encoded in _row_groups(recordings()):
-            n_rows += len(rows)
+            row_groups.append(len(rows))
             writer.write_table(_with_audio(table, rows, encoded, schema), row_group_size=len(rows))
     absent = [file_names[row].as_py() for row in shard.rows if row not in there]
     return {
         **file_record(path, shard.path),
-        "rows": n_rows,
+        "rows": sum(row_groups),
+        "row_groups": row_groups,
         "kept_as_original_bytes": {why: sorted(names) for why, names in sorted(odd.items()) if why not in LEFT_OUT},
         "left_out": {why: sorted(names) for why, names in sorted(odd.items()) if why in LEFT_OUT},
         "not_in_the_archive": sorted(absent),

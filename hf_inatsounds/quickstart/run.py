@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.data.builder import load_dataset
+from hf_inatsounds.data.loading import load_dataset
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.evaluation import evaluate, split_info
 from hf_inatsounds.files import replacing, write_json

@@ -90,6 +90,15 @@ class Launched:
             distributed.all_gather_object(found, value, group=self._group)
         return found
 
+    def collect(self, value: Any, what: str) -> list[Any]:
+        """``value`` of each process, in their order, for the main one; the others get nothing."""
+        if self._group is None:
+            return [value]
+        found: list[Any] | None = [None] * self.num_processes if self.is_main_process else None
+        with self.waiting_for(what):
+            distributed.gather_object(value, found, group=self._group, dst=0)
+        return found or []
+
     def total(self, value: torch.Tensor, what: str) -> torch.Tensor:
         """The sum of a tensor on the CPU over all processes."""
         if self._group is not None:

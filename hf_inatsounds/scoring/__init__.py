@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_inatsounds.scoring.recordings import read_windows, score_recordings
+from hf_inatsounds.scoring.recordings import read_windows
 from hf_inatsounds.scoring.scores import SCORES_FILE, SCORES_MANIFEST, WINDOWS_FILE, FileScores
 
 __all__ = [
@@ -11,5 +11,4 @@ __all__ = [
     "WINDOWS_FILE",
     "FileScores",
     "read_windows",
-    "score_recordings",
 ]

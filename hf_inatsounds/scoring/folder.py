@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from hf_inatsounds.audio.defects import DefectLog, Inspection
 from hf_inatsounds.audio.digests import write_digests
 from hf_inatsounds.audio.hearing import Hearing
 from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.rows import Row, Scored
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.files import replacing, write_json
 from hf_inatsounds.fingerprints import changed_facts, read_record
@@ -81,45 +81,38 @@ class Blocks:
         """A block's file of a kind, "scores" or "windows"."""
         return self.folder / f"{number:06d}.{kind}.arrow"
 
+    def count(self, n_rows: int) -> int:
+        """Blocks of so many rows."""
+        return math.ceil(n_rows / self.size)
+
     def score(
         self,
         classifier: Classifier,
-        rows: Iterable[dict[str, Any]],
+        rows: Scored,
         window: WindowSpec,
         classes: Array,
         *,
         batch_size: int,
-        part: tuple[int, int] = (0, 1),
+        numbers: Iterable[int],
+        read: Callable[[], None] = lambda: None,
     ) -> None:
-        """Score the blocks that are missing, of those that are the n-th process's.
+        """Score those of some blocks that are missing; no other block's recordings are read where the source can.
 
         Args:
             classifier: what scores.
-            rows: all rows of the split, in the order that a resume would have too.
+            rows: all rows of the split.
             window: how recordings are cut.
             classes: that take part.
             batch_size: windows per forward pass.
-            part: (i, n): every n-th block from the i-th on.
+            numbers: of the blocks, ascending.
+            read: is called after each recording that is read.
         """
-        stream = iter(rows)
-        number = -1
-        while True:
-            number += 1
-            if number % part[1] != part[0]:
-                if not sum(1 for _ in islice(stream, self.size)):
-                    return
-                continue
-            if self.path(number, "scores").exists():
-                ids = [row["recording_id"] for row in islice(stream, self.size)]
-                if ids != self._table(number, "scores")["recording_id"].to_pylist():
-                    raise ScoresError(
-                        "the split has changed since it was scored in part", where=self.path(number, "scores"),
-                        fix=f"Delete {self.folder} and evaluate again.",
-                    )  # fmt: skip
-                continue
-            block = tuple(islice(stream, self.size))
+        missing = [number for number in numbers if not self.path(number, "scores").exists()]
+        parts = rows.parts([(number * self.size, (number + 1) * self.size) for number in missing])
+        for number, part in zip(missing, parts, strict=True):
+            block = tuple(_told(part, read))
             if not block:
-                return
+                continue
             scores, log = score_block(classifier, block, window, classes=classes, batch_size=batch_size)
             table, windows = scores.tables()
             about = {**table.schema.metadata, b"inspections": _as_json(log).encode()}
@@ -145,6 +138,12 @@ class Blocks:
     def _table(self, number: int, kind: str) -> pa.Table:
         with pa.memory_map(str(self.path(number, kind))) as source, pa.ipc.open_file(source) as reader:
             return reader.read_all()
+
+
+def _told(rows: Iterable[Row], read: Callable[[], None]) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        read()
 
 
 def finished(out: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:

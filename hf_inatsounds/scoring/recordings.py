@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -40,44 +39,6 @@ class _Windows:
     places: list[Array] = field(default_factory=list)
 
 
-def score_recordings(
-    classifier: Classifier,
-    rows: Iterable[dict[str, Any]],
-    window: WindowSpec,
-    *,
-    present: Array,
-    batch_size: int = 32,
-) -> tuple[FileScores, DefectLog]:
-    """Score whole recordings, in memory.
-
-    Classes other than ``present`` are left out of the softmax: the limit of what the authors do, who set
-    their logits to the smallest of the batch, without a score's depending on its batch. A recording that
-    cannot be read is scored as a window of silence, so that it counts, and is named in the log.
-
-    Args:
-        classifier: what scores.
-        rows: dataset rows with ``recording_id``, ``file_name``, ``label`` and encoded ``audio``.
-        window: how recordings are cut.
-        present: classes that take part, ascending; every label must be among them.
-        batch_size: windows per forward pass; no score depends on it.
-
-    Returns:
-        The scores, and what was wrong with the recordings.
-
-    Raises:
-        ScoresError: if there is no recording, a label is not among the classes, or a logit is not finite.
-    """
-    log, parts = DefectLog(), []
-    stream = iter(rows)
-    while block := tuple(islice(stream, BLOCK)):
-        scores, found = score_block(classifier, block, window, classes=present, batch_size=batch_size)
-        log.add(found.seen.values())
-        parts.append(scores)
-    if not parts:
-        raise ScoresError("nothing to score", where="the dataset", found="no recording")
-    return FileScores.merge(parts), log
-
-
 def score_block(
     classifier: Classifier,
     rows: Iterable[dict[str, Any]],
@@ -86,9 +47,25 @@ def score_block(
     classes: Array,
     batch_size: int,
 ) -> tuple[FileScores, DefectLog]:
-    """As :func:`score_recordings`, of the few recordings whose running scores fit into memory.
+    """Score whole recordings, so few that their running scores fit into memory.
 
-    Windows are pooled batch by batch, so that a recording can be of any length.
+    Classes other than ``classes`` are left out of the softmax: the limit of what the authors do, who set
+    their logits to the smallest of the batch, without a score's depending on its batch. A recording that
+    cannot be read is scored as a window of silence, so that it counts, and is named in the log. Windows are pooled
+    batch by batch, so that a recording can be of any length.
+
+    Args:
+        classifier: what scores.
+        rows: dataset rows with ``recording_id``, ``file_name``, ``label`` and encoded ``audio``.
+        window: how recordings are cut.
+        classes: that take part, ascending; every label must be among them.
+        batch_size: windows per forward pass; no score depends on it.
+
+    Returns:
+        The scores, and what was wrong with the recordings.
+
+    Raises:
+        ScoresError: if a label is not among the classes, or a logit is not finite.
     """
     rows = tuple(rows)
     labels = np.array([row["label"] for row in rows], np.int64)

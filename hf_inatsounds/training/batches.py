@@ -105,7 +105,9 @@ class GlobalBatches(Sampler[list[Item]]):
 
     def __iter__(self) -> Iterator[list[Item]]:
         rows = self.rows
-        order: Any = rows if isinstance(rows, RecordingStream) else rows.order(self.seed, self.epoch).tolist()
+        order: Any = rows
+        if isinstance(rows, RecordingList):
+            order = rows.order(self.seed, self.epoch, self.part.step_items).tolist()
         filler: list[Any] = []
         batch: list[Any] = []
         number = 0

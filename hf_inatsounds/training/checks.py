@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_inatsounds.archives.fetch import is_repo_id
+from hf_inatsounds.data.selection_values import read_conditions
+from hf_inatsounds.errors import ArgumentsError
 from hf_inatsounds.runtime.ranges import Range
 from hf_inatsounds.schema import RANKS
 from hf_inatsounds.training.recipe import KEYS, BadValue, Recipe
@@ -58,6 +60,10 @@ def _one_of(choices: tuple[str, ...], value: object) -> str:
 
 def _inner(recipe: Recipe) -> None:
     objective = recipe.objective
+    try:
+        read_conditions(recipe.data.select)
+    except ArgumentsError as error:
+        raise BadValue("bad selection", "select", found=str(error).partition(": ")[2]) from None
     for key, values, known in (
         ("asymmetry", objective.asymmetry, ASYMMETRY),
         ("hierarchy", objective.hierarchy, dict.fromkeys(RANKS[:-1], Range(0, 1_000, True))),

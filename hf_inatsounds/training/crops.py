@@ -15,7 +15,7 @@ from hf_inatsounds.audio.defects import Inspection, content_of, digest_of, kinds
 from hf_inatsounds.audio.hearing import Hearing, known_of
 from hf_inatsounds.audio.windows import random_crop
 from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.data.rows import NEEDED, ArrowRows, Row, Rows
+from hf_inatsounds.data.rows import NEEDED, Row, Rows
 from hf_inatsounds.errors import AudioError, EmptyAudioError
 from hf_inatsounds.models.classifier import pad_batch
 from hf_inatsounds.objectives import sampling_weights
@@ -183,13 +183,13 @@ class RecordingList(Dataset[Row]):
     k-th repetition of recording i in an epoch, whose crops are others.
 
     Args:
-        rows: a prepared ``datasets.Dataset``, or :class:`~hf_inatsounds.data.rows.Rows`.
+        rows: what is trained on.
         sampling: how classes are drawn, one of ``SAMPLINGS``; "natural" takes each recording once per epoch.
         beta: of "class-balanced".
     """
 
-    def __init__(self, rows: Any, *, sampling: str = "natural", beta: float = 0.999) -> None:
-        self.rows: Rows = ArrowRows(rows) if hasattr(rows, "select_columns") else rows
+    def __init__(self, rows: Rows, *, sampling: str = "natural", beta: float = 0.999) -> None:
+        self.rows = rows
         self._weights = None if sampling == "natural" else sampling_weights(self.rows.labels(), sampling, beta=beta)
         self.epoch = 0
         # shared by all workers, also those of later epochs: each recording's bytes are digested once per run
@@ -217,11 +217,17 @@ class RecordingList(Dataset[Row]):
             for row, repetition, done in zip(self.rows.take(numbers), repetitions, digested, strict=True)
         ]
 
-    def order(self, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Numbers in the order of a seed and an epoch: all, in one in which the source reads well, or N draws."""
+    def order(self, seed: int, epoch: int, step_items: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Numbers in the order of a seed and an epoch: all, in one in which the source reads well, or N draws.
+
+        Args:
+            seed: decides on it.
+            epoch: too.
+            step_items: rows of an optimiser step, of all processes together.
+        """
         generator = np.random.default_rng([seed, epoch])
         if self._weights is None:
-            return self.rows.order(generator)
+            return self.rows.order(generator, step_items)
         return told_apart(generator.choice(len(self), len(self), p=self._weights / self._weights.sum()), len(self))
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from transformers import Trainer, TrainingArguments
 
-from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.fetch import Source, is_hub_id
 from hf_inatsounds.augmentation import BatchAugmentation, WaveformAugmentation, parse_chain
 from hf_inatsounds.augmentation.batch import MixupLevel, MixupTargets
 from hf_inatsounds.data.labels import LabelSpace
+from hf_inatsounds.data.mirror import is_mirror
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.frontends.resampling import resamples_in_batch
 from hf_inatsounds.models.classifier import Classifier
@@ -22,7 +23,7 @@ from hf_inatsounds.models.finetuning import add_lora, freeze, parameter_groups
 from hf_inatsounds.models.heads import has_projection, put_projection
 from hf_inatsounds.objectives import Contrastive, Objective, objective_for
 from hf_inatsounds.runtime.devices import frontend_device
-from hf_inatsounds.schema import SAMPLING_RATE_HZ
+from hf_inatsounds.schema import SAMPLING_RATE_HZ, STEMS
 from hf_inatsounds.training.recipe import Recipe
 
 
@@ -101,8 +102,13 @@ def optimizer_of(recipe: Recipe, arguments: TrainingArguments, model: Any) -> tu
 
 
 def reads_by_number(recipe: Recipe) -> bool:
-    """Whether the recordings can be had in any order: not those of a stream, but for an index on this disk."""
-    return not recipe.data.streaming or bool(recipe.data.index and "://" not in Source.parse(recipe.data.source).root)
+    """Whether the recordings can be drawn one by one: not from afar, where a block serves for all its recordings."""
+    data = recipe.data
+    if not data.streaming or is_hub_id(data.source):
+        return not data.streaming
+    source = Source.parse(data.source)
+    at_hand = is_mirror(source.root) or bool(data.index) or not source.exists(f"{STEMS[data.train_split]}.tar.gz")
+    return not source.is_remote and at_hand
 
 
 def check_sampling(recipe: Recipe) -> None:

@@ -53,6 +53,10 @@ class DataArguments:
     source: str = option("official", "Where the dataset is: a folder, URL or Hub id, as load_dataset takes it.")
     index: MaybeText = option("", "Where the archives' seek indexes are; empty reads the archives forward.")
     name: str = option("all", "Part of the dataset: all, a supercategory (aves, insecta …) or evaluation.")
+    select: dict[str, Any] = option(
+        dict,
+        "Which recordings, for example {family: Ranidae, max_per_class: 150}; the last is of the train split alone.",
+    )
     train_split: str = option("train", "Split to train on.", choices=SPLITS)
     validation_split: str = option(
         "validation", "Split that chooses the best checkpoint; none for no validation.", choices=(*SPLITS, "none")

@@ -80,6 +80,7 @@ def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[st
             "source": recipe.data.source,
             "index": recipe.data.index,
             "name": recipe.data.name,
+            "select": recipe.data.select,
             "splits": {info.split: _revision(recipe, info) for info in splits},
         },
     }

@@ -9,10 +9,9 @@ from typing import Any, cast
 
 from transformers import set_seed
 
-from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.augmentation import BatchAugmentation
-from hf_inatsounds.data.builder import INatSounds
-from hf_inatsounds.data.rows import IndexedRows
+from hf_inatsounds.data.rows import ForwardRows
+from hf_inatsounds.data.selection_values import without_draw
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
 from hf_inatsounds.models.classifier import Classifier, build_classifier
@@ -30,7 +29,6 @@ from hf_inatsounds.training.learning import (
     check_sampling,
     crop_rate,
     precision_name,
-    reads_by_number,
     recipe_objective,
     restrict,
     start_of,
@@ -41,7 +39,7 @@ from hf_inatsounds.training.rehearsal import rehearse
 from hf_inatsounds.training.run_arguments import RunArguments
 from hf_inatsounds.training.side_by_side import has_own_batch_norms, leaves_parameters_out, share_batch_norms
 from hf_inatsounds.training.trainer import CropTrainer
-from hf_inatsounds.training.validation import NeighbourValidator, Validator, prepared_rows
+from hf_inatsounds.training.validation import NeighbourValidator, Validator, open_rows
 
 
 @dataclass
@@ -94,11 +92,11 @@ class Setup:
         """Which recordings make which batch; the rows are prepared if need be."""
         recipe, info = self.recipe, self.info
         rows: RecordingList | RecordingStream
-        if reads_by_number(recipe):
-            # of an index any recording at 12 ms: the very batches that prepared files give, without preparing any
-            by_number = _by_number(info) if recipe.data.streaming else prepared_rows(info)
-            rows = RecordingList(by_number, sampling=recipe.data.sampling, beta=recipe.data.sampling_beta)
-        else:  # from afar a block that is fetched has to serve for all its recordings
+        sampling = recipe.data.sampling
+        opened = open_rows(info, streaming=recipe.data.streaming, draws=sampling != "natural")
+        if not isinstance(opened, ForwardRows):
+            rows = RecordingList(opened, sampling=sampling, beta=recipe.data.sampling_beta)
+        else:
             rows = RecordingStream(
                 info.rows(), len(info.labels), shuffle_buffer=recipe.data.shuffle_buffer, seed=recipe.training.seed
             )
@@ -172,10 +170,10 @@ def set_up(recipe: Recipe) -> Setup:
     began = time.monotonic()
     state = Launched(recipe.model.device, recipe.training.ddp_timeout)
     set_seed(recipe.training.seed)
-    info = split_info(recipe.data.source, recipe.data.name, recipe.data.train_split, recipe.data.index)
+    info = _split(recipe, recipe.data.train_split)
     validation = None
     if recipe.is_validated:
-        validation = split_info(recipe.data.source, recipe.data.name, recipe.data.validation_split, recipe.data.index)
+        validation = _split(recipe, recipe.data.validation_split)
     with refusals_named():
         classifier = build_classifier(
             recipe.model.model,
@@ -192,10 +190,10 @@ def set_up(recipe: Recipe) -> Setup:
     return Setup(recipe, state, info, validation, classifier, began=began)
 
 
-def _by_number(info: SplitInfo) -> IndexedRows:
-    source, index = Source.parse(info.source).root, Source.parse(info.index).root
-    builder = INatSounds(config_name=info.name, source=source, splits=(info.split,), index=index)
-    return IndexedRows(builder.recordings(info.split))
+def _split(recipe: Recipe, split: str) -> SplitInfo:
+    data = recipe.data
+    select = data.select if split == data.train_split else without_draw(data.select)
+    return split_info(data.source, data.name, split, data.index, select)
 
 
 def training_arguments(setup: Setup) -> RunArguments:

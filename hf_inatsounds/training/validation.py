@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 from typing_extensions import override
 
 from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.rows import ArrowRows, ForwardRows, Rows
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation import SplitInfo, metrics_of
 from hf_inatsounds.metrics import ranking_metrics, rows_of_labels
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.runtime.launched import Launched
-from hf_inatsounds.scoring import FileScores, score_recordings
-from hf_inatsounds.scoring.recordings import read_windows
+from hf_inatsounds.scoring import FileScores
+from hf_inatsounds.scoring.recordings import BLOCK, read_windows, score_block
 from hf_inatsounds.training.recipe import Recipe
 
 KEPT = ("map", "f1_max", "roc_auc", "top1", "top5", "top1_class_average")
@@ -54,7 +55,7 @@ class Validator:
 
     def __init__(self, recipe: Recipe, classifier: Classifier, info: SplitInfo, state: Launched) -> None:
         self.recipe, self.classifier, self.info, self.state = recipe, classifier, info, state
-        self._prepared: Any = None
+        self._opened: Rows | ForwardRows | None = None
 
     @property
     def is_full(self) -> bool:
@@ -70,19 +71,20 @@ class Validator:
         window = self.classifier.window
         if self.recipe.data.validation == "cheap" and not full:
             window = CentralWindow(window.size_s, window.stride_s)
-        mine = list(islice(self._chosen(full=full), self.state.process_index, None, self.state.num_processes))
-        scores = None
-        if mine:
-            rows, batch_size = self._rows(mine), self.recipe.training.per_device_eval_batch_size
-            scores, _ = score_recordings(
-                self.classifier, rows, window, present=self.info.present, batch_size=batch_size
-            )
+        rows, batch_size = self._rows(self._mine(full=full)), self.recipe.training.per_device_eval_batch_size
+        found = []
+        while block := tuple(islice(rows, BLOCK)):
+            scores, _ = score_block(self.classifier, block, window, classes=self.info.present, batch_size=batch_size)
+            found.append(headline(scores))
         self.classifier.model.train()
-        parts = [part for part in self.state.gather(scores, "all parts of the validation") if part is not None]
-        if not parts:
-            raise ScoresError("nothing was scored", where="validation")
-        metrics = metrics_of(FileScores.merge(parts), self.info.label_space)["mean"]
-        return {key: metrics[key] for key in KEPT}
+        parts = [part for part in self.state.collect(found, "all parts of the validation") for part in part]
+        metrics = None
+        if self.state.is_main_process:
+            if not parts:
+                raise ScoresError("nothing was scored", where="validation")
+            measured = metrics_of(FileScores.merge(parts), self.info.label_space, windows=False)["mean"]
+            metrics = {key: measured[key] for key in KEPT}
+        return next(iter(self.state.gather(metrics, "the main process to measure")))
 
     def _chosen(self, *, full: bool) -> list[int]:
         """Numbers of the recordings that take part, ascending: the same in all processes and validations."""
@@ -92,33 +94,59 @@ class Validator:
             return list(range(n))
         return sorted(np.random.default_rng([self.recipe.training.seed, n]).choice(n, asked, replace=False).tolist())
 
+    def _mine(self, *, full: bool) -> list[int]:
+        """Numbers of the process: neighbours, which a source reads together."""
+        chosen = self._chosen(full=full)
+        bounds = [round(i * len(chosen) / self.state.num_processes) for i in range(self.state.num_processes + 1)]
+        return chosen[bounds[self.state.process_index] : bounds[self.state.process_index + 1]]
+
     def prepare(self) -> None:
-        """Prepare the split's rows, where they are not read as a stream."""
-        if not self.recipe.data.streaming and self._prepared is None:
-            self._prepared = prepared_rows(self.info)
+        """Open the split's rows, and prepare them where they are not read from the source itself."""
+        if self._opened is None:
+            self._opened = open_rows(self.info, streaming=self.recipe.data.streaming)
 
     def _rows(self, numbers: list[int]) -> Iterator[dict[str, Any]]:
         self.prepare()
-        if not self.recipe.data.streaming:
-            yield from (self._prepared[i] for i in numbers if i < len(self._prepared))
-            return
-        wanted = set(numbers)
-        yield from (row for i, row in enumerate(self.info.rows()) if i in wanted)
+        assert self._opened is not None
+        for part in self._opened.parts(runs(numbers)):
+            yield from part
 
 
-def prepared_rows(info: SplitInfo) -> Any:
-    """A split's rows as Arrow files.
+def headline(scores: FileScores) -> FileScores:
+    """The scores of the headline alone: a third of the memory."""
+    return replace(scores, scores={"mean": scores.mean})
+
+
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as (from, to), neighbours joined.
+
+    >>> runs([1, 2, 3, 7])
+    [(1, 4), (7, 8)]
+    """
+    starts = [i for i, one in enumerate(numbers) if not i or numbers[i - 1] != one - 1]
+    return [(numbers[i], numbers[j - 1] + 1) for i, j in zip(starts, [*starts[1:], len(numbers)], strict=True)]
+
+
+def open_rows(info: SplitInfo, *, streaming: bool, draws: bool = False) -> Rows | ForwardRows:
+    """A split's rows as a run reads them: by number from the source, else prepared as Arrow files, else as they come.
 
     Any number of processes may ask: ``datasets`` locks the folder in its cache, so that one prepares and the others of
     that disk wait for the lock, hours if need be, and find what was made. The system frees the lock of a process that
     dies, and the next one begins. A process group takes no part in it.
+
+    Args:
+        info: the split.
+        streaming: whether archives and mirrors far away are read as they are.
+        draws: whether recordings are drawn one by one, instead of in the order that the source reads well.
     """
-    return info.rows(streaming=False)
+    if streaming or info.is_at_hand:
+        return info.scored_rows(draws=draws)
+    return ArrowRows(info.rows(streaming=False))
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-BLOCK = 512
+COMPARED = 512
 """Recordings compared with all others at once."""
 
 
@@ -153,11 +181,11 @@ def neighbour_metrics(embeddings: Array, labels: Array) -> dict[str, float]:
             fix="Raise validation_recordings, or set validation_split: none.",
         )  # fmt: skip
     scores = np.empty((len(labels), len(classes)), np.float32)
-    for start in range(0, len(labels), BLOCK):
-        similarity = unit[start : start + BLOCK] @ unit.T
+    for start in range(0, len(labels), COMPARED):
+        similarity = unit[start : start + COMPARED] @ unit.T
         itself = np.arange(len(similarity))
         similarity[itself, start + itself] = -2.0  # below every cosine
-        scores[start : start + BLOCK] = np.maximum.reduceat(similarity, starts, axis=1)
+        scores[start : start + COMPARED] = np.maximum.reduceat(similarity, starts, axis=1)
     several = counts > 1
     precision = ranking_metrics(scores[:, several], rows_of_labels(labels, classes[several])).average_precision
     right = (classes[scores.argmax(1)] == labels)[np.isin(labels, classes[several])]
@@ -177,9 +205,8 @@ class NeighbourValidator(Validator):
 
     @override
     def __call__(self, *, full: bool = False) -> dict[str, float]:
-        mine = list(islice(self._chosen(full=full), self.state.process_index, None, self.state.num_processes))
         found = []
-        rows = iter(self._rows(mine))
+        rows = self._rows(self._mine(full=full))
         while batch := list(islice(rows, self.recipe.training.per_device_eval_batch_size)):
             embedded = self.classifier.features([self._middle(row) for row in batch])
             found += [(row["recording_id"], row["label"], one) for row, one in zip(batch, embedded, strict=True)]

@@ -13,7 +13,7 @@ import datasets
 import pytest
 import soundfile as sf
 
-from hf_inatsounds.data.builder import open_dataset
+from hf_inatsounds.data.loading import open_dataset
 from tests.helpers.archive import document, write_source
 from tests.helpers.hub_server import hub_server
 from tests.helpers.hub_storage import TOKEN

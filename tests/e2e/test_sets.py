@@ -11,7 +11,7 @@ import datasets
 import pytest
 from huggingface_hub import HfApi
 
-from hf_inatsounds.data.builder import open_dataset
+from hf_inatsounds.data.loading import open_dataset
 from hf_inatsounds.data.mirror import open_mirror
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.evaluation import split_info

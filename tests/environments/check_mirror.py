@@ -30,7 +30,7 @@ def forward_rows(source: Path, name: str, split: str) -> dict:
     import datasets
     import soundfile
 
-    from hf_inatsounds.data.builder import open_dataset
+    from hf_inatsounds.data.loading import open_dataset
 
     rows = open_dataset(name, split, source=source, streaming=True)
     if name != "annotations":

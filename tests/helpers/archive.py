@@ -73,8 +73,11 @@ def document(stem: str, first_id: int = 0) -> tuple[dict[str, Any], dict[str, by
     return made, files
 
 
-def pack(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> None:
-    with gzip.GzipFile(path, "wb", compresslevel=1, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+def pack(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]], level: int = 1) -> None:
+    with (
+        gzip.GzipFile(path, "wb", compresslevel=level, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as tar,
+    ):
         for name, content in files.items() if isinstance(files, dict) else files:
             member = tarfile.TarInfo(name)
             member.size = len(content)

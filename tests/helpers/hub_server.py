@@ -265,6 +265,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             first, last = int(asked[1]), min(int(asked[2] or len(content) - 1), len(content) - 1)
             if first > last:
                 return self._send(416, Content_Range=f"bytes */{len(content)}")
+            with self.hub.lock:
+                self.hub.ranged_bytes[path] += last + 1 - first
             return self._send(
                 206, content[first : last + 1], Content_Range=f"bytes {first}-{last}/{len(content)}", **headers
             )

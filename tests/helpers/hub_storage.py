@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class Hub:
     url: str = ""
     repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
     requests: list[tuple[str, str, Path | None]] = field(default_factory=list)
+    ranged_bytes: Counter[str] = field(default_factory=Counter)
     refuse: Callable[[str, str], int | None] = lambda method, path: None
     lock: Any = field(default_factory=threading.RLock)
 

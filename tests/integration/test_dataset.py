@@ -11,7 +11,10 @@ import hf_inatsounds
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.audio.encoded import embedded
-from hf_inatsounds.data.rows import ParquetRows
+from hf_inatsounds.data.annotations import Annotations
+from hf_inatsounds.data.labels import LabelSpace
+from hf_inatsounds.data.mirror import Mirror
+from hf_inatsounds.data.mirror_rows import MirrorRows
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.schema import COLUMNS
@@ -242,7 +245,13 @@ def test_the_path_in_a_row_of_a_mirror_is_never_read(tmp_path):
     for path in (str(tmp_path / "secret.wav"), "../secret.wav", "secret.wav"):
         audio = {"bytes": None, "path": path}
         assert embedded(audio)["bytes"] == b""
-        shard = tmp_path / "shard.parquet"
+        shard = tmp_path / "data/0/train-0.parquet"
+        shard.parent.mkdir(parents=True, exist_ok=True)
         column = pa.array([audio], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-        pq.write_table(pa.table({"recording_id": [1], "label": [0], "file_name": ["a.wav"], "audio": column}), shard)
-        assert bytes(ParquetRows([shard]).take([0])[0]["audio"]["bytes"]) == b""
+        known = pa.table(
+            {"recording_id": [1], "label": [0], "file_name": ["a.wav"], "latitude": [0.0], "longitude": [0.0]}
+        )
+        pq.write_table(known.append_column("audio", column), shard)
+        mirror = Mirror(str(tmp_path), None, {"files": [{"path": "data/0/train-0.parquet"}]}, folder=tmp_path)
+        rows = MirrorRows(mirror, Annotations("train", known, LabelSpace(())))
+        assert bytes(rows.take([0])[0]["audio"]["bytes"]) == b""

@@ -13,9 +13,10 @@ from hf_inatsounds.inference.predict import predict_file
 from hf_inatsounds.metrics import inatsounds_metrics
 from hf_inatsounds.models.classifier import Classifier, build_classifier, load_classifier
 from hf_inatsounds.objectives import objective_for
-from hf_inatsounds.scoring import FileScores, read_windows, score_recordings
+from hf_inatsounds.scoring import FileScores, read_windows
 from hf_inatsounds.scoring.scores import write_scores
 from tests.helpers.archive import RATE, tone, wav, write_source
+from tests.helpers.scored import score_recordings
 from tests.integration.test_training import AST, WAV2VEC2
 
 WINDOW = WindowSpec(1.0, 0.5)
@@ -157,7 +158,7 @@ def test_a_split_without_recordings_of_a_name_is_named(tmp_path):
             for key, name in (("audio", "id"), ("annotations", "audio_id")):
                 made[key] = [one for one in made[key] if one[name] in kept]
 
-    with pytest.raises(SourceError, match=r"no recordings: .*'aves'"):
+    with pytest.raises(SourceError, match=r"no recordings: .*, aves"):
         split_info(str(write_source(tmp_path, change=drop_birds)), "aves", "test")
 
 

@@ -21,11 +21,11 @@ from hf_inatsounds.downstream.clips import Clip
 from hf_inatsounds.errors import AudioError
 from hf_inatsounds.models.classifier import build_classifier, load_classifier
 from hf_inatsounds.objectives import objective_of
-from hf_inatsounds.scoring import score_recordings
 from hf_inatsounds.training.crops import CropCollator
 from hf_inatsounds.training.run import train
 from tests.helpers.archive import SPECIES, category, write_source
 from tests.helpers.odd_recordings import SECONDS, encoded, odd_recordings, tone
+from tests.helpers.scored import score_recordings
 from tests.helpers.training import small_recipe
 
 ODD = odd_recordings()

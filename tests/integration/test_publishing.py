@@ -19,7 +19,7 @@ import soundfile as sf
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.forward import iterate_archive
 from hf_inatsounds.archives.indexing import IndexBuild
-from hf_inatsounds.data.builder import open_dataset
+from hf_inatsounds.data.loading import open_dataset
 from hf_inatsounds.errors import PublishError, SourceError
 from hf_inatsounds.publishing.encoding import encode
 from hf_inatsounds.publishing.mirror import MirrorBuilder

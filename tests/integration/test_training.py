@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from hf_inatsounds.audio import read_window
+from hf_inatsounds.data.rows import ArrowRows
 from hf_inatsounds.errors import AudioError, CheckpointError, RecipeError, SourceError
 from hf_inatsounds.evaluation import split_info
 from hf_inatsounds.models.classifier import load_classifier
@@ -109,7 +110,7 @@ def test_workers_give_the_crops_that_the_main_process_gives(tiny, tmp_path):
 
 def test_each_epoch_has_its_own_crops_and_order(tiny):
     info = split_info(str(tiny), "all", "train")
-    rows = RecordingList(info.rows(streaming=False))
+    rows = RecordingList(ArrowRows(info.rows(streaming=False)))
     rows.set_epoch(3)
     assert rows[0]["epoch"] == 3
     stream = RecordingStream(info.rows(), 12, shuffle_buffer=100, seed=0)

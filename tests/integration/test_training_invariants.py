@@ -14,10 +14,13 @@ import torch
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.errors import RecipeError
+from hf_inatsounds.publishing.mirror import MirrorBuilder
+from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.training.arguments import recipe_yaml
 from hf_inatsounds.training.dry_run import dry_run
 from hf_inatsounds.training.run import train
 from hf_inatsounds.training.trainer import CropTrainer
+from tests.helpers.archive_server import archive_server
 from tests.helpers.training import equal, small_recipe, weights
 
 ROOT = Path(__file__).parents[2]
@@ -119,12 +122,20 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(tiny, tmp_path, changes):
     assert resumed["losses"] == whole["losses"]
 
 
-def test_streaming_by_index_trains_on_what_local_files_give(tiny, tmp_path, index):
-    for name, streaming in (("local", False), ("streamed", True)):
-        train(
-            small_recipe(tiny, tmp_path / name, num_train_epochs=2, index=str(index), streaming=streaming), quiet=True
-        )
+def test_streaming_by_index_from_afar_trains_on_what_local_files_give(tiny, tmp_path, index):
+    with archive_server(tiny) as server:
+        for name, source in (("local", tiny), ("streamed", server.url)):
+            recipe = small_recipe(source, tmp_path / name, num_train_epochs=2, index=str(index), streaming=True)
+            train(recipe, quiet=True)
     assert equal(tmp_path / "local", tmp_path / "streamed")
+
+
+def test_a_mirror_in_a_folder_trains_and_goes_on(tiny, tmp_path):
+    MirrorBuilder(str(tiny), tmp_path / "mirror", MirrorSettings(), quiet=True).build()
+    for name, workers in (("one", 0), ("two", 2)):
+        recipe = small_recipe(tmp_path / "mirror", tmp_path / name, num_train_epochs=2, dataloader_num_workers=workers)
+        train(recipe, quiet=True)
+    assert equal(tmp_path / "one", tmp_path / "two")
 
 
 def test_a_stream_cannot_be_drawn_from_and_an_index_can(tiny, tmp_path, index):

@@ -27,7 +27,7 @@ class Numbers:
         self.read += list(numbers)
         return [{"number": number} for number in numbers]
 
-    def order(self, generator):
+    def order(self, generator, step_items):
         return generator.permutation(self.n)
 
     def labels(self):

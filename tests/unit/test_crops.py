@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.augmentation import WaveformAugmentation, parse_chain
-from hf_inatsounds.data.rows import FolderRows, ParquetRows
-from hf_inatsounds.errors import SourceError
+from hf_inatsounds.data.annotations import Annotations
+from hf_inatsounds.data.labels import LabelSpace
+from hf_inatsounds.data.mirror import Mirror
+from hf_inatsounds.data.mirror_rows import MirrorRows
+from hf_inatsounds.data.rows import FolderRows
 from hf_inatsounds.training.crops import CropCollator, RecordingList, loudest
 from tests.helpers.archive import RATE, tone, wav
 
@@ -111,7 +113,7 @@ def test_a_missing_file_is_unreadable(tmp_path):
 
 def test_the_digest_is_taken_once_a_run_whoever_reads(tmp_path):
     table = table_of(tmp_path, 6)
-    listed = RecordingList(FolderRows(table, tmp_path))
+    listed = RecordingList(FolderRows(table, Source.parse(tmp_path)))
     for epoch in range(2):
         listed.set_epoch(epoch)
         loader = DataLoader(listed, batch_size=2, num_workers=2, collate_fn=collator())
@@ -120,8 +122,8 @@ def test_the_digest_is_taken_once_a_run_whoever_reads(tmp_path):
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path):
-    listed = RecordingList(FolderRows(table_of(tmp_path, 9), tmp_path))
-    order = listed.order(seed=4, epoch=0).tolist()
+    listed = RecordingList(FolderRows(table_of(tmp_path, 9), Source.parse(tmp_path)))
+    order = listed.order(seed=4, epoch=0, step_items=4).tolist()
     batches = [order[:4], order[4:8], order[8:]]
     found = []
     for workers in (0, 1, 3):
@@ -163,6 +165,8 @@ def table_of(folder, n):
             "recording_id": list(range(n)),
             "label": [i % 3 for i in range(n)],
             "file_name": [f"{i}.wav" for i in range(n)],
+            "latitude": [None] * n,
+            "longitude": [None] * n,
         }
     )
 
@@ -171,46 +175,52 @@ def shards_of(folder, n, group_rows):
     table = table_of(folder, n)
     audio = [{"bytes": (folder / f"{i}.wav").read_bytes(), "path": f"{i}.wav"} for i in range(n)]
     table = table.append_column("audio", pa.array(audio))
-    paths = [folder / "0.parquet", folder / "1.parquet"]
-    pq.write_table(table.slice(0, n // 2), paths[0], row_group_size=group_rows)
-    pq.write_table(table.slice(n // 2), paths[1], row_group_size=group_rows)
-    return paths
+    names = ["data/0/train-0.parquet", "data/0/train-1.parquet"]
+    (folder / "data/0").mkdir(parents=True)
+    pq.write_table(table.slice(0, n // 2), folder / names[0], row_group_size=group_rows)
+    pq.write_table(table.slice(n // 2), folder / names[1], row_group_size=group_rows)
+    (folder / "manifest.json").write_text("{}")
+    return Mirror(str(folder), None, {"files": [{"path": name} for name in names]}, folder=folder)
+
+
+def mirror_rows(mirror, table):
+    return MirrorRows(mirror, Annotations("train", table, LabelSpace(())))
 
 
 @pytest.mark.parametrize("group_rows", [1, 3, 100])
 def test_a_mirrors_rows_come_in_any_order(tmp_path, group_rows):
-    source = ParquetRows(shards_of(tmp_path, 11, group_rows))
+    source = mirror_rows(shards_of(tmp_path, 11, group_rows), table_of(tmp_path, 11))
     assert len(source) == 11
     numbers = [7, 0, 10, 7, 3]
     for number, row in zip(numbers, source.take(numbers), strict=True):
         assert row["recording_id"] == number
         assert bytes(row["audio"]["bytes"]) == (tmp_path / f"{number}.wav").read_bytes()
-    order = source.order(np.random.default_rng(0))
+    order = source.order(np.random.default_rng(0), 4)
     assert sorted(order.tolist()) == list(range(11))
     assert order.tolist() != list(range(11))
     assert source.labels().tolist() == [row["label"] for row in source.take(range(11))]
 
 
-def test_a_mirrors_order_stays_within_row_groups(tmp_path):
-    source = ParquetRows(shards_of(tmp_path, 12, 3))
-    groups = (source.order(np.random.default_rng(1)) // 3).tolist()
-    assert sum(one != two for one, two in itertools.pairwise(groups)) == 3
+def test_a_mirrors_row_group_is_read_once_per_epoch(tmp_path, monkeypatch):
+    source = mirror_rows(shards_of(tmp_path, 12, 3), table_of(tmp_path, 12))
+    read, real = [], pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda file, i, **more: (read.append(i), real(file, i, **more))[1]
+    )
+    order = source.order(np.random.default_rng(1), 2)
+    for batch in order.reshape(-1, 2).tolist():
+        source.take(batch)
+    assert len(read) == 4
 
 
 def test_a_mirror_and_a_folder_give_the_same_crops(tmp_path):
-    mirror, folder = RecordingList(ParquetRows(shards_of(tmp_path, 5, 2))), FolderRows(table_of(tmp_path, 5), tmp_path)
+    mirror, folder = (
+        RecordingList(mirror_rows(shards_of(tmp_path, 5, 2), table_of(tmp_path, 5))),
+        FolderRows(table_of(tmp_path, 5), Source.parse(tmp_path)),
+    )
     numbers = [3, 1, 4]
     one, two = (collator()(listed.__getitems__(numbers)) for listed in (mirror, RecordingList(folder)))
     assert torch.equal(one["waveforms"], two["waveforms"])
-
-
-def test_what_is_no_mirror_is_named(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"no")
-    with pytest.raises(SourceError, match=r"a\.parquet"):
-        ParquetRows([tmp_path / "a.parquet"])
-    pq.write_table(pa.table({"label": [1]}), tmp_path / "b.parquet")
-    with pytest.raises(SourceError, match="audio"):
-        ParquetRows([tmp_path / "b.parquet"])
 
 
 @given(st.floats(0.01, 5.0), st.sampled_from([8_000, 16_000, 22_050, 32_000]), st.integers(0, 2**31))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from hf_inatsounds.data.builder import load_dataset
+from hf_inatsounds.data.loading import load_dataset
 from hf_inatsounds.quickstart import make_archives
 from hf_inatsounds.quickstart.species import SPECIES
 from hf_inatsounds.quickstart.voices import recording

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from hf_inatsounds.audio import read_window
-from hf_inatsounds.data.builder import load_dataset
+from hf_inatsounds.data.loading import load_dataset
 from hf_inatsounds.errors import CheckpointError
 from hf_inatsounds.frontends import (
     AstFrontend,

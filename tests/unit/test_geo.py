@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hf_inatsounds.data.labels import LabelSpace, Taxon
-from hf_inatsounds.data.split_info import split_table
+from hf_inatsounds.data.selection import Selection
+from hf_inatsounds.data.split_info import chosen_annotations
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures
 from hf_inatsounds.geo import FittedPrior, Reweighting, SinrPrior, apply_prior, fit_prior, load_prior
@@ -125,8 +126,9 @@ def test_scores_are_masked_or_reweighted_and_the_rest_renormalised():
 
 
 def test_the_prior_of_train_places_helps_scores_that_know_little(animals):
-    train, rows = split_table(str(animals), "all", "train")
-    held = split_table(str(animals), "all", "validation")[1]
+    train = chosen_annotations(str(animals), Selection(), "train")
+    rows = train.table
+    held = chosen_annotations(str(animals), Selection(), "validation").table
 
     def numbers(table, name):
         return table[name].to_numpy().astype(np.float64)

@@ -14,7 +14,6 @@ USERS = ("hf_inatsounds", "train", "loading_script")
 
 FILE, DATASETS, TRAINER = "io calls it", "datasets' IterableDataset calls it", "transformers' Trainer calls it"
 EVALUATE, COMMAND = "evaluate.load finds it in its module", "cli.main calls it on the module of the command"
-SOURCES = "read by the commands with the next issue on sources"
 ALLOWED: dict[str, str] = {
     "archives.compressed.View.seekable": FILE,
     "audio.opening.Reheaded.readable": FILE,
@@ -24,8 +23,6 @@ ALLOWED: dict[str, str] = {
     "data.indexed_stream.IndexedExamples.num_shards": DATASETS,
     "data.indexed_stream.IndexedExamples.shuffle_data_sources": DATASETS,
     "data.indexed_stream.IndexedExamples.*shard_data_sources": DATASETS,
-    "data.rows.FolderRows": SOURCES,
-    "data.rows.ParquetRows": SOURCES,
     "evaluate_modules.*": EVALUATE,
     "frontends.spectrogram_image.SpectrogramImageFrontend.spectrogram": "the authors' pixels, docs/decisions/0011",
     "training.trainer.CropTrainer.*": TRAINER,

@@ -1,0 +1,62 @@
+"""Where a mirror's recordings are: a table of (recording, shard, row group, row), so that few are read for few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_inatsounds.data.mirror import MANIFEST_FILE, Mirror
+from hf_inatsounds.errors import SourceError
+
+PLACES = pa.schema(
+    [("recording_id", pa.int64()), ("path", pa.string()), ("row_group", pa.int32()), ("row", pa.int32())]
+)
+
+
+def places_file(split: str) -> str:
+    """Its name in the mirror."""
+    return f"row_groups/{split}.parquet"
+
+
+def read_places(mirror: Mirror, split: str) -> pa.Table:
+    """The table of a split, in the order of shards, row groups and rows. Of a mirror that has none it is made.
+
+    Raises:
+        SourceError: if the mirror is not whole, or a recording comes twice.
+    """
+    names = {record["path"] for record in mirror.manifest["files"]}
+    if places_file(split) in names:
+        table = pq.read_table(mirror.file(places_file(split)))
+        unlike = not table.schema.remove_metadata().equals(PLACES)
+        if unlike or set(table["path"].unique().to_pylist()) - names:
+            raise SourceError(
+                "not a table of this mirror's recordings", where=f"{mirror.where}, {places_file(split)}",
+                found="other columns" if unlike else "shards that the manifest does not name",
+            )  # fmt: skip
+    else:
+        shards = sorted(name for name in names if Path(name).name.startswith(f"{split}-") and name.startswith("data/"))
+        table = pa.concat_tables([PLACES.empty_table(), *(_places_in(mirror, name) for name in shards)])
+    if doubled := len(table) - len(table["recording_id"].unique()):
+        raise SourceError(
+            "recordings come twice", where=f"{mirror.where}, {split}", found=doubled,
+            expected="the shards of one mirror", fix=f"Take the files that its {MANIFEST_FILE} names.",
+        )  # fmt: skip
+    return table
+
+
+def _places_in(mirror: Mirror, name: str) -> pa.Table:
+    """Read out of a shard, of which the column of ids is a small part."""
+    parts: list[Any] = []
+    with mirror.open(name) as file, pq.ParquetFile(file) as shard:
+        for group in range(shard.num_row_groups):
+            ids = shard.read_row_group(group, columns=["recording_id"])["recording_id"].to_numpy()
+            n = len(ids)
+            columns = [ids, [name] * n, np.full(n, group, np.int32), np.arange(n, dtype=np.int32)]
+            parts.append(
+                pa.table([pa.array(one, kind) for one, kind in zip(columns, PLACES.types, strict=True)], PLACES)
+            )
+    return pa.concat_tables([PLACES.empty_table(), *parts])

@@ -1,0 +1,169 @@
+"""Rows of a mirror, on the Hub or in a folder, by number: only their row groups are fetched, each once."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_inatsounds.archives.sealing import digest
+from hf_inatsounds.data.annotations import Annotations
+from hf_inatsounds.data.mirror import Mirror
+from hf_inatsounds.data.mirror_places import read_places
+from hf_inatsounds.data.ordering import Lanes, mixed_order
+from hf_inatsounds.data.rows import NEEDED, Array, Part, Row, encoded_audio, known_columns, labels_of
+from hf_inatsounds.schema import DEFECT_COLUMN
+
+LANES = Lanes(slots=16, phases=4, lanes=64, open_blocks=64)
+"""64 lanes: 16 processes, or workers of one that are 1, 2 or 4, read nothing twice. A row group has some 20 recordings
+that are a random draw of its species already."""
+
+OPEN_GROUPS = 64
+"""Row groups of some 8 MiB that a reader keeps: as many as there are lanes."""
+
+MIXED_GROUPS = 8
+"""Row groups that a shuffled stream draws from."""
+
+OPEN_SHARDS = 16
+"""Of which the footer, some MB with the names of 5,569 species, is kept."""
+
+
+class MirrorRows:
+    """Rows of a mirror.
+
+    Args:
+        mirror: the mirror.
+        annotations: the wanted recordings.
+
+    Attributes:
+        rows: (N,) all columns but ``audio``, in the order of shards and row groups. Recordings that the mirror leaves
+            out are not there.
+        blocks: (N,) number of the row group of each, ascending.
+    """
+
+    def __init__(self, mirror: Mirror, annotations: Annotations) -> None:
+        self._mirror = mirror
+        places = read_places(mirror, annotations.split)
+        number = {one: i for i, one in enumerate(annotations.table["recording_id"].to_pylist())}
+        found = [(i, number[one]) for i, one in enumerate(places["recording_id"].to_pylist()) if one in number]
+        kept = places.take(pa.array([i for i, _ in found], pa.int64()))
+        self.rows = annotations.table.take(pa.array([i for _, i in found], pa.int64())).combine_chunks()
+        self._known = known_columns(self.rows)
+        paths = kept["path"].combine_chunks().dictionary_encode()
+        self._paths = paths.dictionary.to_pylist()
+        self._shard, self._group = paths.indices.to_numpy(), kept["row_group"].to_numpy()
+        self._row = kept["row"].to_numpy()
+        changes = np.diff(self._shard, prepend=-1).astype(bool) | np.diff(self._group, prepend=-1).astype(bool)
+        self.blocks = np.cumsum(changes) - 1
+        self._starts = np.append(np.flatnonzero(changes), len(self._row))
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = 0
+        self._files: OrderedDict[str, Any] = OrderedDict()
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_process": 0, "_files": OrderedDict(), "_groups": OrderedDict()}
+
+    def __len__(self) -> int:
+        return int(self._known.num_rows)
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Digest of the mirror's state and which rows these are."""
+        parts = [self._mirror.state.encode()]
+        parts += [self.rows[key].to_numpy().tobytes() for key in ("recording_id", "label")]
+        return digest(b"".join(parts))
+
+    def take(self, numbers: Sequence[int]) -> list[Row]:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.take`."""
+        known = self._known.select([name for name in NEEDED if name != "audio"])
+        rows = known.take(pa.array(numbers, pa.int64())).to_pylist()
+        found: list[Row] = [{}] * len(rows)
+        for place in np.argsort(self.blocks[np.asarray(numbers, np.int64)], kind="stable").tolist():
+            found[place] = {**rows[place], "audio": self._audio(int(numbers[place]))}
+        return found
+
+    def _audio(self, number: int) -> dict[str, Any]:
+        group = self._read(int(self.blocks[number]))
+        row = int(self._row[number])
+        return encoded_audio(group["audio"].combine_chunks().slice(row, 1))[0]
+
+    def _read(self, block: int) -> pa.Table:
+        """A row group's recordings and defects."""
+        if self._process != os.getpid():
+            self._forget()
+            self._process = os.getpid()
+        if block in self._groups:
+            self._groups.move_to_end(block)
+            return self._groups[block]
+        while len(self._groups) >= OPEN_GROUPS:
+            self._groups.popitem(last=False)
+        first = int(self._starts[block])
+        shard = self._file(self._paths[int(self._shard[first])])
+        names = ["audio", *({DEFECT_COLUMN} & set(shard.schema_arrow.names))]
+        table = shard.read_row_group(int(self._group[first]), columns=names, use_threads=False).combine_chunks()
+        self._groups[block] = table
+        return table
+
+    def _file(self, path: str) -> Any:
+        if path not in self._files:
+            while len(self._files) >= OPEN_SHARDS:
+                self._files.popitem(last=False)
+            self._files[path] = pq.ParquetFile(self._mirror.open(path), pre_buffer=True)
+        self._files.move_to_end(path)
+        return self._files[path]
+
+    def order(self, generator: np.random.Generator, step_items: int) -> Array:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.order`, in :data:`LANES`, and permuted within row groups."""
+        return LANES.order(self.blocks, step_items, generator, within=True)
+
+    def labels(self) -> Array:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.labels`."""
+        return labels_of(self._known)
+
+    def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.parts`, in the order of the shards."""
+        for start, stop in parts:
+            yield self._in_order(range(start, min(stop, len(self))))
+
+    def _in_order(self, numbers: Sequence[int]) -> Iterator[Row]:
+        for number in numbers:
+            yield {**self._known.slice(number, 1).to_pylist()[0], "audio": self._audio(number)}
+            if number + 1 == self._starts[int(self.blocks[number]) + 1]:
+                self._groups.pop(int(self.blocks[number]), None)
+
+    def in_order(self, rows: Array) -> Iterator[tuple[int, Any]]:
+        """(row, what :meth:`table` takes) of ascending ``rows``; a row group is held at a time."""
+        for row in rows.tolist():
+            yield row, None
+            if row + 1 == self._starts[int(self.blocks[row]) + 1]:
+                self._groups.pop(int(self.blocks[row]), None)
+
+    def mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, Any]]:
+        """(row, what :meth:`table` takes) of ``rows`` in the seed's order, from its ``position``-th on."""
+        starts = np.flatnonzero(np.diff(self.blocks[rows], prepend=-1))
+        generator = np.random.default_rng([seed, 2])
+        groups = [generator.permutation(group) for group in (np.split(rows, starts[1:]) if len(rows) else [])]
+        order = mixed_order([len(group) for group in groups], seed, MIXED_GROUPS)
+        deque(islice(order, position), maxlen=0)
+        for group, k in order:
+            row = int(groups[group][k])
+            yield row, None
+            if k == len(groups[group]) - 1:
+                self._groups.pop(int(self.blocks[row]), None)
+
+    def table(self, i: int, content: Any = None) -> pa.Table:
+        """The i-th row, with its recording."""
+        group, row = self._read(int(self.blocks[i])), int(self._row[i])
+        table = self.rows.slice(i, 1).add_column(1, "audio", group["audio"].slice(row, 1))
+        defect = group[DEFECT_COLUMN].slice(row, 1) if DEFECT_COLUMN in group.column_names else pa.nulls(1, pa.string())
+        return table.append_column(DEFECT_COLUMN, defect)
