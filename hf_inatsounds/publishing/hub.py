@@ -86,7 +86,7 @@ class HubTarget:
         rest = [record for record in manifest["files"] if not record["path"].startswith(below)]
         rest.append(file_record(folder / MANIFEST_FILE, MANIFEST_FILE))
         missing = self.repository.send(folder.joinpath, shards)
-        staged = missing[OPERATIONS_A_COMMIT - len(rest) :]
+        staged = missing[max(OPERATIONS_A_COMMIT - len(rest), 0) :]
         if staged:
             self._stage(folder.joinpath, staged, f"{manifest['fingerprint']}-uploading")
         added, removed = self._switch(folder, [*shards, *rest])

@@ -100,7 +100,7 @@ def ids(answer):
 
 @pytest.mark.parametrize(
     ("before", "then", "operations"),
-    [(None, "first", 8), ("first", "again", 100), ("flat", "again", 10), ("again", "birds", 10)],
+    [(None, "first", 11), ("first", "again", 100), ("flat", "again", 10), ("again", "birds", 10)],
 )
 def test_at_every_moment_of_publishing_again_each_recording_is_there_once(
     hub, tmp_path, folders, monkeypatch, before, then, operations
