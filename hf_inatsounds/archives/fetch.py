@@ -49,6 +49,21 @@ def is_repo_id(text: str) -> bool:
     return text.count("/") == 1
 
 
+def public_place(place: str) -> str:
+    """A source as it may be stored, compared and pushed: a URL without password and signature; a path as it is.
+
+    A signature that was renewed is no other source.
+
+    >>> public_place("https://me:pw@host/2024?X-Amz-Signature=abc"), public_place("data/sounds")
+    ('https://host/2024', 'data/sounds')
+    """
+    if not _URL.match(place):
+        return place
+    scheme, _, rest = re.split(r"[?#]", place, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 @dataclass(frozen=True)
 class Source:
     """A place that holds archives and annotations, or the unpacked tree.

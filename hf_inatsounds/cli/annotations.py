@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Count, and print the tables; a split that cannot be read is named, the others go on, and the exit code is 1."""
-    from hf_inatsounds.archives.fetch import Source
+    from hf_inatsounds.archives.fetch import Source, public_place
     from hf_inatsounds.data.annotation_summary import summarise_annotations
     from hf_inatsounds.data.mirror import is_mirror
     from hf_inatsounds.data.selection import Selection
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     odd = OddOnes("annotations")
     read = list(filter(None, (_read(where, selection, split, odd) for split in splits)))
     odd.require_others(read)
-    summary = {"source": where, **summarise_annotations(read), "failed": odd.reasons}
+    summary = {"source": public_place(where), **summarise_annotations(read), "failed": odd.reasons}
     show(summary, annotations_text(summary), as_json=arguments.json)
     return odd.exit_code()
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build, and say what was built; a split that fails is named, the others go on, and the exit code is 1."""
-    from hf_inatsounds.archives.fetch import Source, held
+    from hf_inatsounds.archives.fetch import Source, held, public_place
 
     source = Source.parse(arguments.source)
     found = held(arguments.split or SPLITS, lambda split: source.exists(f"{STEMS[split]}.tar.gz"))
@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
             made.append(_build(source, split, Path(arguments.out), quiet=arguments.quiet))
     odd.require_others(made)
     show(made, "\n".join(map(_line, made)), as_json=arguments.json)
-    call = f'load_dataset(split="{made[0]["split"]}", source="{arguments.source}", index="{arguments.out}")'
+    call = (
+        f'load_dataset(split="{made[0]["split"]}", source="{public_place(arguments.source)}", index="{arguments.out}")'
+    )
     note(f"\nnext: hf_inatsounds.{call}", quiet=arguments.quiet)
     return odd.exit_code()
 

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_inatsounds.archives.fetch import public_place
 from hf_inatsounds.cli import arguments as given
 from hf_inatsounds.cli.output import hush_libraries, show
 from hf_inatsounds.errors import FlagError
@@ -162,9 +163,10 @@ def show_run(recipe: Recipe, found: dict[str, Any], *, as_json: bool, quiet: boo
     if best and final and final["map"] != best["map"]:
         reached += f", {shown(final['map'])} on the full split"
     split = recipe.data.validation_split if recipe.is_validated else "test"
-    following = f"evaluate {out} --source {recipe.data.source} --split {split}"
+    source = public_place(recipe.data.source)
+    following = f"evaluate {out} --source {source} --split {split}"
     if recipe.objective.objective == "contrastive":
-        following = f"train RECIPE.yaml --model {out} --source {recipe.data.source} --output_dir FINE_TUNED"
+        following = f"train RECIPE.yaml --model {out} --source {source} --output_dir FINE_TUNED"
     lines = [
         f"{out}: {reached}; {found['steps']} steps in {found['seconds']:.0f} s",
         f"recordings: {summarise(found['defects'])} (named in {recipe.out / 'report.md'})",

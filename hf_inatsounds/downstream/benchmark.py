@@ -172,7 +172,7 @@ def _task(
     return (
         found
         if recipe is None
-        else {**found, "recipe": {**recipe.values(), "model": "", "source": "", "output_dir": ""}}
+        else {**found, "recipe": {**recipe.values(), "model": "", "source": "", "index": "", "output_dir": ""}}
     )
 
 

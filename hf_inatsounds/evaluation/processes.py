@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_inatsounds.archives.fetch import public_place
 from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.data.split_info import SplitInfo
 from hf_inatsounds.errors import InatSoundsError, ScoresError
@@ -51,7 +52,7 @@ def plan_of(classifier: Classifier, info: SplitInfo, window: WindowSpec, classes
         "settings": fingerprint(settings),
         "weights": tensors_fingerprint(classifier.model.state_dict()),
         "dtype": dtype_name(classifier.dtype),
-        "source": [info.source, info.index, info.selection.text, info.split, info.state],
+        "source": [public_place(info.source), public_place(info.index), info.selection.text, info.split, info.state],
         "annotations": info.annotations,
         "window": [window.size_s, window.stride_s, window.alignment],
         "classes": fingerprint({"classes": classes.tolist()}),

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import HfArgumentParser
 
+from hf_inatsounds.archives.fetch import public_place
 from hf_inatsounds.errors import FlagError, RecipeError
 from hf_inatsounds.runtime.installing import recipe_path
 from hf_inatsounds.training.checks import check
@@ -24,6 +25,10 @@ FORMER = {
     "label_smoothing": "label_smoothing_factor", "hub_public": "hub_private_repo",
 }  # fmt: skip
 """Names of keys until version 0.1, and what they are called now."""
+
+
+PLACES = ("source", "index")
+"""Keys whose values may be URLs."""
 
 
 def read_recipe(path: str | Path, flags: Mapping[str, Any] | None = None) -> Recipe:
@@ -114,5 +119,6 @@ def _placed(error: BadValue, where: str, values: Mapping[Any, Any], flags: Mappi
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, all keys in their order."""
-    return to_yaml(recipe.values())
+    """The resolved recipe as YAML, all keys in their order; of URLs no password and no signature."""
+    values = recipe.values()
+    return to_yaml({**values, **{key: public_place(values[key]) for key in PLACES}})

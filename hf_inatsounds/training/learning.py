@@ -107,8 +107,9 @@ def reads_by_number(recipe: Recipe) -> bool:
     if not data.streaming or is_hub_id(data.source):
         return not data.streaming
     source = Source.parse(data.source)
-    at_hand = is_mirror(source.root) or bool(data.index) or not source.exists(f"{STEMS[data.train_split]}.tar.gz")
-    return not source.is_remote and at_hand
+    if source.is_remote:
+        return False
+    return is_mirror(source.root) or bool(data.index) or not source.exists(f"{STEMS[data.train_split]}.tar.gz")
 
 
 def check_sampling(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.archives.fetch import Source, is_hub_id
+from hf_inatsounds.archives.fetch import Source, is_hub_id, public_place
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import TRAIN_FILE, SplitInfo, environment
 from hf_inatsounds.files import defined, write_json, write_text
@@ -26,7 +26,7 @@ from hf_inatsounds.progress import note
 from hf_inatsounds.reports import training_report
 from hf_inatsounds.runtime.devices import choose_device, device_name
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
-from hf_inatsounds.training.arguments import read_recipe, recipe_yaml
+from hf_inatsounds.training.arguments import PLACES, read_recipe, recipe_yaml
 from hf_inatsounds.training.checkpoints import CHECKPOINTS
 from hf_inatsounds.training.course import CURVES_FILE, draw_curves
 from hf_inatsounds.training.learning import reads_by_number
@@ -77,8 +77,8 @@ def origin(recipe: Recipe, splits: list[SplitInfo], n_processes: int) -> dict[st
         "code": code_fingerprint("hf_inatsounds.training.run"),
         "environment": {**environment(), "device": device, "processes": n_processes},
         "dataset": {
-            "source": recipe.data.source,
-            "index": recipe.data.index,
+            "source": public_place(recipe.data.source),
+            "index": public_place(recipe.data.index),
             "name": recipe.data.name,
             "select": recipe.data.select,
             "splits": {info.split: _revision(recipe, info) for info in splits},
@@ -116,7 +116,9 @@ def check_resumable(recipe: Recipe) -> None:
     if not path.exists():
         return
     before = read_recipe(path)
-    then, now = before.values(), recipe.values()
+    then, now = (
+        {**one.values(), **{key: public_place(one.values()[key]) for key in PLACES}} for one in (before, recipe)
+    )
     fixed = {*then, *now} - MAY_CHANGE
     if not reads_by_number(before):
         fixed |= {"source", "index"}  # a stream's order is its source's

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_inatsounds.archives.fetch import Source
+from hf_inatsounds.archives.fetch import Source, public_place
 from hf_inatsounds.data.annotations import annotation_file
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.progress import Bar
@@ -61,7 +61,7 @@ def verify(
         del check["digests"]
     problems = [line for check in checks for line in _problems(check, parsed)]
     return {
-        "source": parsed.root,
+        "source": public_place(parsed.root),
         "window_s": window_s,
         "ok": not problems,
         "problems": problems,
