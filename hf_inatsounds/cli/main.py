@@ -19,6 +19,7 @@ COMMANDS = {
     "annotations": "counts, hours and licences by supercategory",
     "verify": "checksums, every member read, defects listed",
     "publish": "a mirror that plain datasets reads, in a folder or on the Hub",
+    "export": "a part of the dataset as a folder of files, for other tools",
     "index": "build the seek index of the archives",
     "train": "fine-tune by a recipe",
     "recipes": "list the shipped recipes, or copy one",

@@ -53,13 +53,18 @@ class ArchiveRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": 0, "_readers": None, "_open": OrderedDict()}
 
+    @property
+    def known(self) -> pa.Table:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.known`."""
+        return self._known
+
     def __len__(self) -> int:
-        return int(self._known.num_rows)
+        return int(self.known.num_rows)
 
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.take`; several requests are in flight."""
         futures = [self._begin(int(number)) for number in numbers]
-        rows = self._known.select([name for name in NEEDED if name != "audio"])
+        rows = self.known.select([name for name in NEEDED if name != "audio"])
         known = rows.take(pa.array(numbers, pa.int64())).to_pylist()
         return [
             {**row, "audio": {"bytes": future.result(), "path": row["file_name"]}}
@@ -90,7 +95,7 @@ class ArchiveRows:
 
     def labels(self) -> Array:
         """As :meth:`~hf_inatsounds.data.rows.Rows.labels`."""
-        return labels_of(self._known)
+        return labels_of(self.known)
 
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.parts`, in the order of the archive."""
@@ -99,5 +104,5 @@ class ArchiveRows:
 
     def _in_order(self, numbers: Array) -> Iterator[Row]:
         for number, content in self._recordings.in_order(numbers):
-            row = self._known.slice(number, 1).to_pylist()[0]
+            row = self.known.slice(number, 1).to_pylist()[0]
             yield {**row, "audio": {"bytes": content, "path": row["file_name"]}}

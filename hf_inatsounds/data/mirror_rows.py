@@ -73,8 +73,13 @@ class MirrorRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": 0, "_files": OrderedDict(), "_groups": OrderedDict()}
 
+    @property
+    def known(self) -> pa.Table:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.known`."""
+        return self._known
+
     def __len__(self) -> int:
-        return int(self._known.num_rows)
+        return int(self.known.num_rows)
 
     @functools.cached_property
     def identity(self) -> str:
@@ -85,7 +90,7 @@ class MirrorRows:
 
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.take`."""
-        known = self._known.select([name for name in NEEDED if name != "audio"])
+        known = self.known.select([name for name in NEEDED if name != "audio"])
         rows = known.take(pa.array(numbers, pa.int64())).to_pylist()
         found: list[Row] = [{}] * len(rows)
         for place in np.argsort(self.blocks[np.asarray(numbers, np.int64)], kind="stable").tolist():
@@ -128,7 +133,7 @@ class MirrorRows:
 
     def labels(self) -> Array:
         """As :meth:`~hf_inatsounds.data.rows.Rows.labels`."""
-        return labels_of(self._known)
+        return labels_of(self.known)
 
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.parts`, in the order of the shards."""
@@ -137,7 +142,7 @@ class MirrorRows:
 
     def _in_order(self, numbers: Sequence[int]) -> Iterator[Row]:
         for number in numbers:
-            yield {**self._known.slice(number, 1).to_pylist()[0], "audio": self._audio(number)}
+            yield {**self.known.slice(number, 1).to_pylist()[0], "audio": self._audio(number)}
             if number + 1 == self._starts[int(self.blocks[number]) + 1]:
                 self._groups.pop(int(self.blocks[number]), None)
 

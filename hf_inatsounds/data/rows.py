@@ -38,6 +38,10 @@ class Scored(Protocol):
 class Rows(Scored, Protocol):
     """Rows by number."""
 
+    @property
+    def known(self) -> pa.Table:
+        """(N,) the columns of ``SCORING`` but ``audio``: no recording is read for them."""
+
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """These rows, each with ``NEEDED``; the audio encoded as ``{"bytes", "path"}``."""
 
@@ -73,6 +77,11 @@ class ArrowRows:
     def __init__(self, rows: Any) -> None:
         names = set(rows.column_names)
         self._rows = rows.select_columns([name for name in SCORING if name in names]).with_format("arrow")
+
+    @property
+    def known(self) -> pa.Table:
+        """As :meth:`Rows.known`."""
+        return self._rows.remove_columns("audio")[:]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -117,12 +126,17 @@ class FolderRows:
         met.warn(source.root)
         self._known = known_columns(rows.take(pa.array(there, pa.int64())))
 
+    @property
+    def known(self) -> pa.Table:
+        """As :meth:`Rows.known`."""
+        return self._known
+
     def __len__(self) -> int:
-        return int(self._known.num_rows)
+        return int(self.known.num_rows)
 
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`Rows.take`, with paths in place of bytes."""
-        rows = self._known.take(pa.array(numbers, pa.int64())).to_pylist()
+        rows = self.known.take(pa.array(numbers, pa.int64())).to_pylist()
         return [{**row, "audio": {"bytes": None, "path": str(self._folder / row["file_name"])}} for row in rows]
 
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
@@ -131,7 +145,7 @@ class FolderRows:
 
     def labels(self) -> Array:
         """As :meth:`Rows.labels`."""
-        return labels_of(self._known)
+        return labels_of(self.known)
 
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`Rows.parts`."""
