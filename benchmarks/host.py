@@ -41,6 +41,7 @@ import datasets
 import librosa
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import soundfile as sf
 import soxr
 import torch
@@ -49,13 +50,17 @@ from transformers import ASTFeatureExtractor
 
 from hf_inatsounds.audio import probe
 from hf_inatsounds.augmentation import WaveformAugmentation
+from hf_inatsounds.data.annotations import Annotations
 from hf_inatsounds.data.audio_column import torchcodec_available
-from hf_inatsounds.data.rows import ParquetRows
+from hf_inatsounds.data.labels import LabelSpace
+from hf_inatsounds.data.mirror import Mirror
+from hf_inatsounds.data.mirror_rows import MirrorRows
 from hf_inatsounds.frontends import AstFrontend
 from hf_inatsounds.publishing.shards import ROW_GROUP_BYTES, ROW_GROUP_ROWS, parquet_writer
 from hf_inatsounds.training.crops import CropCollator, RecordingList
 
 RATE, MODEL_RATE, BATCH = 22_050, 16_000, 15
+SHARD = "data/0/train-00000.parquet"
 MEAN_S, MEDIAN_S = 18.5, 8.0
 KALDI_BINS = 80
 """Of AST's 128 it refuses those that are narrower than a bin of the DFT."""
@@ -86,8 +91,19 @@ def made_flac(generator: np.random.Generator, duration_s: float) -> bytes:
     return out.getvalue()
 
 
-def make_mirror(path: Path, n: int) -> float:
-    """One shard of a mirror; its FLAC bytes as a share of WAV's."""
+def rows_of_mirror(folder: Path) -> MirrorRows:
+    """The rows of what :func:`make_mirror` made, as ``train`` reads a mirror in a folder."""
+    known = pq.read_table(folder / SHARD, columns=["recording_id", "label", "file_name"])
+    for name in ("latitude", "longitude"):
+        known = known.append_column(name, pa.nulls(len(known), pa.float64()))
+    mirror = Mirror(str(folder), None, {"files": [{"path": SHARD}]}, folder=folder)
+    return MirrorRows(mirror, Annotations("train", known, LabelSpace(())))
+
+
+def make_mirror(folder: Path, n: int) -> float:
+    """A mirror of one shard; its FLAC bytes as a share of WAV's."""
+    path = folder / SHARD
+    path.parent.mkdir(parents=True)
     generator = np.random.default_rng(0)
     lengths = durations(n)
     features = datasets.Features(
@@ -118,14 +134,14 @@ def make_mirror(path: Path, n: int) -> float:
 class Bench:
     """The contenders, each from numbers of rows to what the model is handed."""
 
-    def __init__(self, shard: Path, cache: Path, size_s: int) -> None:
+    def __init__(self, folder: Path, cache: Path, size_s: int) -> None:
         self.size_s, self.size = size_s, size_s * MODEL_RATE
         frames = 1 + (self.size - 400) // 160
-        self.recordings = RecordingList(ParquetRows([shard]))
+        self.recordings = RecordingList(rows_of_mirror(folder))
         self.recordings._digested[:] = True  # as from the second epoch on; the digest has its own figure
         self.extractor = ASTFeatureExtractor(max_length=frames)
         self.frontend = AstFrontend(max_length=frames)
-        self.table = datasets.Dataset.from_parquet(str(shard), cache_dir=str(cache), keep_in_memory=False)
+        self.table = datasets.Dataset.from_parquet(str(folder / SHARD), cache_dir=str(cache), keep_in_memory=False)
         self.decoded = self.table.cast_column("audio", datasets.Audio(MODEL_RATE))
         self.table = self.table.cast_column("audio", datasets.Audio(MODEL_RATE, decode=False))
         self.seed = 0
@@ -233,7 +249,7 @@ class Bench:
 
 def timed_runs(bench: Bench, runs: int) -> dict[str, list[float]]:
     """Milliseconds an example of each contender in each run, the contenders taking turns."""
-    numbers = bench.recordings.order(0, 0)
+    numbers = bench.recordings.order(0, 0, BATCH)
     batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
     times: dict[str, list[float]] = {name: [] for name in bench.contenders()}
     for contend in bench.contenders().values():  # imports, caches, filters
@@ -278,10 +294,10 @@ def figures(quick: bool = False) -> dict[str, Any]:
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        shard = Path(folder) / "mirror.parquet"
-        share = make_mirror(shard, 45 if quick else 120)
+        mirror = Path(folder) / "mirror"
+        share = make_mirror(mirror, 45 if quick else 120)
         for size_s in GOALS:
-            bench = Bench(shard, Path(folder) / "cache", size_s)
+            bench = Bench(mirror, Path(folder) / "cache", size_s)
             found[f"{size_s} s example"] = summary(timed_runs(bench, 3 if quick else 5), size_s)
         found["setting"] = {
             "FLAC, share of WAV": share,

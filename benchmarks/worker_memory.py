@@ -16,9 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.host import BATCH, MODEL_RATE, make_mirror
+from benchmarks.host import BATCH, MODEL_RATE, make_mirror, rows_of_mirror
 from hf_inatsounds.augmentation import WaveformAugmentation
-from hf_inatsounds.data.rows import ParquetRows
 from hf_inatsounds.training.crops import CropCollator, RecordingList
 
 RECORDINGS = 120
@@ -35,13 +34,12 @@ def figures(quick: bool = False, examples: int = 10_000) -> dict[str, Any]:
     examples = min(examples, 1_000) if quick else examples
     collate = CropCollator(3.0, MODEL_RATE, WaveformAugmentation(6.0, 0.5, 0.5, 0.5), 400, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        shard = Path(folder) / "mirror.parquet"
-        make_mirror(shard, RECORDINGS)
-        recordings = RecordingList(ParquetRows([shard]))
+        make_mirror(Path(folder) / "mirror", RECORDINGS)
+        recordings = RecordingList(rows_of_mirror(Path(folder) / "mirror"))
         before, after_a_tenth, made, epoch = resident_mb(), 0.0, 0, 0
         while made < examples:
             recordings.set_epoch(epoch)
-            order = recordings.order(0, epoch).tolist()
+            order = recordings.order(0, epoch, BATCH).tolist()
             for i in range(0, len(order), BATCH):
                 made += len(collate(recordings.__getitems__(order[i : i + BATCH]))["labels"])
                 after_a_tenth = after_a_tenth or (resident_mb() if made >= examples / 10 else 0.0)

@@ -12,7 +12,7 @@ from hf_inatsounds.cli.arguments import OneLineParser
 from hf_inatsounds.cli.output import never_fail_to_print
 from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable
 from hf_inatsounds.runtime.installing import models_missing
-from hf_inatsounds.runtime.launching import beside, is_first_to_tell, leave
+from hf_inatsounds.runtime.launching import beside, end_with_launcher, is_first_to_tell, leave
 
 COMMANDS = {
     "quickstart": "the main job on an embedded archive: stream, fine-tune, evaluate, card, predict",
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with 2, for wrong arguments.
     """
+    end_with_launcher()
     never_fail_to_print()  # the parser too prints what was given
     arguments, unknown = parser().parse_known_args(argv)
     if unknown:

@@ -123,7 +123,9 @@ class MirrorRows:
         if path not in self._files:
             while len(self._files) >= OPEN_SHARDS:
                 self._files.popitem(last=False)
-            self._files[path] = pq.ParquetFile(self._mirror.open(path), pre_buffer=True)
+            here = self._mirror.folder
+            source = self._mirror.open(path) if here is None else here / path
+            self._files[path] = pq.ParquetFile(source, memory_map=here is not None, pre_buffer=here is None)
         self._files.move_to_end(path)
         return self._files[path]
 

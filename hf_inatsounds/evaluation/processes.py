@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 
 from hf_inatsounds.archives.fetch import public_place
 from hf_inatsounds.audio.windows import WindowSpec
+from hf_inatsounds.data.rows import ForwardRows, Scored
 from hf_inatsounds.data.split_info import SplitInfo
-from hf_inatsounds.errors import InatSoundsError, ScoresError
+from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, tensors_fingerprint, versions
 from hf_inatsounds.models.classifier import Classifier, load_classifier
@@ -23,6 +25,7 @@ from hf_inatsounds.progress import Bar
 from hf_inatsounds.runtime.devices import device_count, dtype_name
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.runtime.launching import beside
+from hf_inatsounds.runtime.pool import processes
 from hf_inatsounds.scoring.folder import Blocks
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -81,19 +84,34 @@ class Scoring:
 
     def score(self, classifier: Classifier, part: tuple[int, int] = (0, 1)) -> None:
         """Score the missing blocks that are the i-th of n processes', ``part`` = (i, n)."""
-        number, processes = part
+        number, count = part
         rows = self.info.scored_rows()
-        numbers = range(number, self.blocks.count(len(rows)), processes)
-        title = f"scoring {self.info.split}" + (f", process 1 of {processes}" if processes > 1 else "")
+        title = f"scoring {self.info.split}" + (f", process 1 of {count}" if count > 1 else "")
         with contextlib.closing(Bar(title, quiet=self.quiet or number > 0)) as bar:
             bar.start(len(rows))
-            self.blocks.score(
-                classifier, rows, self.window, self.classes, batch_size=self.batch_size, numbers=numbers,
-                read=bar.advance,
-            )  # fmt: skip
+            self.score_blocks(classifier, rows, range(number, self.blocks.count(len(rows)), count), bar.advance)
+
+    def score_blocks(
+        self, classifier: Classifier, rows: Scored, numbers: Iterable[int], read: Callable[[], None] = lambda: None
+    ) -> None:
+        """Score those of some blocks that are missing."""
+        self.blocks.score(
+            classifier, rows, self.window, self.classes, batch_size=self.batch_size, numbers=numbers, read=read
+        )
+
+    def shares(self, count: int) -> list[list[int]]:
+        """What is handed out to processes: a block at a time, to whoever is free.
+
+        An archive without an index is read from front to back by each process, once: there each has its own blocks.
+        """
+        rows = self.info.scored_rows()
+        n = self.blocks.count(len(rows))
+        if isinstance(rows, ForwardRows):
+            return [list(range(i, n, count)) for i in range(count)]
+        return [[i] for i in range(n) if not self.blocks.path(i, "scores").exists()]
 
 
-def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str, processes: int) -> None:
+def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str, count: int) -> None:
     """Score the missing blocks in processes of their own, each on a GPU of its own where there are several.
 
     Each loads ``checkpoint`` anew, onto ``classifier``'s kind of device and in its precision.
@@ -101,21 +119,23 @@ def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str
     Raises:
         InatSoundsError: what a process raises.
     """
-    context = multiprocessing.get_context("spawn")  # a forked torch may hang
     model = (checkpoint, classifier.model.device.type, dtype_name(classifier.dtype))
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [pool.submit(_worker, scoring, model, (i, processes)) for i in range(processes)]
-        try:
-            for job in jobs:
+    shares = scoring.shares(count)
+    started = multiprocessing.get_context("spawn").Value("i", 0)
+    try:
+        with (
+            contextlib.closing(Bar(f"scoring {scoring.info.split}, parts", quiet=scoring.quiet)) as bar,
+            processes(count, _begin, scoring, model, count, started) as pool,
+        ):
+            bar.start(len(shares))
+            for job in as_completed([pool.submit(_work, numbers) for numbers in shares]):
                 job.result()
-        except InatSoundsError:
-            pool.shutdown(cancel_futures=True)
-            raise
-        except (OSError, BrokenExecutor) as error:
-            raise ScoresError(
-                "a scoring process ended", where="--processes", found=error,
-                fix="What was scored is kept: evaluate again, with fewer processes if memory was short.",
-            ) from error  # fmt: skip
+                bar.advance()
+    except (OSError, BrokenExecutor) as error:
+        raise ScoresError(
+            "a scoring process ended", where="--processes", found=error,
+            fix="What was scored is kept: evaluate again, with fewer processes if memory was short.",
+        ) from error  # fmt: skip
 
 
 def launched_processes(device: str | None = None) -> Launched | None:
@@ -130,12 +150,30 @@ def score_launched(scoring: Scoring, classifier: Classifier, launched: Launched)
     launched.wait("all parts of the split to be scored")
 
 
-def _worker(scoring: Scoring, model: tuple[str, str, str], part: tuple[int, int]) -> None:
-    checkpoint, kind, dtype = model
+_worker: dict[str, Any] = {}
+"""In a process of the pool: what it scores with."""
+
+
+def _begin(scoring: Scoring, model: tuple[str, str, str], count: int, started: Any) -> None:
+    with started.get_lock():
+        number = started.value
+        started.value += 1
+    _worker.update(scoring=scoring, model=model, count=count, number=number)
+
+
+def _work(numbers: list[int]) -> None:
+    scoring: Scoring = _worker["scoring"]
+    if "classifier" not in _worker:
+        _worker.update(classifier=_loaded(scoring), rows=scoring.info.scored_rows())
+    scoring.score_blocks(_worker["classifier"], _worker["rows"], numbers)
+
+
+def _loaded(scoring: Scoring) -> Classifier:
+    checkpoint, kind, dtype = _worker["model"]
     if kind == "cpu":
-        torch.set_num_threads(max(torch.get_num_threads() // part[1], 1))
-    count = device_count(kind)
-    device = f"{kind}:{part[0] % count}" if count > 1 else kind
+        torch.set_num_threads(max(torch.get_num_threads() // _worker["count"], 1))
+    gpus = device_count(kind)
+    device = f"{kind}:{_worker['number'] % gpus}" if gpus > 1 else kind
     classifier = load_classifier(checkpoint, device=device, dtype=dtype)
     fit_classes(classifier, scoring.info.label_space, scoring.classes.tolist())
-    scoring.score(classifier, part)
+    return classifier

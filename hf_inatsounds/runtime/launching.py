@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -19,7 +20,10 @@ TOLD = "hf_inatsounds/told"
 """Key of the group's store: whether a process has said why all of them end."""
 
 OWN_LAUNCHER = "HF_INATSOUNDS_LAUNCHER"
-"""In the environment of processes that :func:`run_processes` started: it says which of them was killed."""
+"""In the environment of processes that :func:`run_processes` started, its pid: it says which of them was killed."""
+
+ORPHAN_S = 8.0
+"""Time for a checkpoint that a process has whose launcher is gone."""
 
 GRACE_S = 30.0
 """Between the request to end and kill -9, as torchrun has it: a checkpoint may be on its way."""
@@ -54,6 +58,24 @@ def is_first_to_tell() -> bool:
     if rank:
         time.sleep(WORDLESS_S + rank)
     return True
+
+
+def end_with_launcher() -> None:
+    """Have this process end when the one that started it as one of several is gone; called once, as it begins.
+
+    It is told by SIGTERM, upon which a run writes a checkpoint, and ended some seconds later.
+    """
+    launcher = os.environ.get(OWN_LAUNCHER, "")
+    if launcher.isdecimal():
+        threading.Thread(target=_watch, args=(int(launcher),), daemon=True).start()
+
+
+def _watch(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_S)
+    os._exit(128 + signal.SIGTERM)
 
 
 def leave(code: int) -> None:
@@ -113,7 +135,7 @@ def _start(words: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
         port = free.getsockname()[1]
     threads = str(max((os.cpu_count() or 1) // count, 1))
     shared = {"OMP_NUM_THREADS": threads, **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), OWN_LAUNCHER: "1"}
+    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), OWN_LAUNCHER: str(os.getpid())}
     command = [sys.executable, "-m", "hf_inatsounds.cli.main", *words]
     return [
         subprocess.Popen(  # noqa: S603  # our own command line

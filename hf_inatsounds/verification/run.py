@@ -5,8 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from hf_inatsounds.archives.fetch import Source, public_place
 from hf_inatsounds.data.annotations import annotation_file
 from hf_inatsounds.errors import SourceError
 from hf_inatsounds.progress import Bar
+from hf_inatsounds.runtime.pool import processes
 from hf_inatsounds.schema import SPLITS, STEMS
 from hf_inatsounds.verification.job import Job
 
@@ -114,11 +113,9 @@ def _run(jobs_to_do: list[Job], jobs: int | None, quiet: bool) -> list[dict[str,
 
 
 def _in_processes(jobs_to_do: list[Job], n_processes: int, bar: Bar) -> list[dict[str, Any]]:
-    context = multiprocessing.get_context("spawn")  # fsspec's and Arrow's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
     done, stop = context.Array("Q", len(jobs_to_do)), context.Value("b", 0)
-    with concurrent.futures.ProcessPoolExecutor(
-        n_processes, mp_context=context, initializer=_join, initargs=(done, stop)
-    ) as pool:
+    with processes(n_processes, _join, done, stop) as pool:
         futures = [pool.submit(_work, position, job) for position, job in enumerate(jobs_to_do)]
         try:
             waiting = set(futures)
@@ -132,23 +129,13 @@ def _in_processes(jobs_to_do: list[Job], n_processes: int, bar: Bar) -> list[dic
                         future.result()  # an error stops the others too
         except BaseException:
             stop.value = 1
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [future.result() for future in futures]
 
 
 def _join(done: Any, stop: Any) -> None:
-    """In a new worker: share the counts; an interrupt is the main process's business, its end is the worker's too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a new worker: share the counts."""
     _shared.update(done=done, stop=stop)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # killed: nobody waits for this worker, which would wait for its next archive for ever
 
 
 def _work(position: int, job: Job) -> dict[str, Any]:
