@@ -86,7 +86,7 @@ class Mirror:
 
         files = HfFileSystem(token=self.token)
         path = f"datasets/{self.where}@{self.revision}/{name}" if self.revision else f"datasets/{self.where}/{name}"
-        opened: IO[bytes] = files.open(path, "rb", cache_type="none", block_size=0)
+        opened: IO[bytes] = files.open(path, "rb", cache_type="none")
         return opened
 
     def file(self, name: str) -> Path:

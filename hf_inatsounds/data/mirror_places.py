@@ -1,4 +1,4 @@
-"""Where a mirror's recordings are: a table of (recording, shard, row group, row), so that few are read for few."""
+"""Where a mirror's recordings are: a table of shard, row group, row and bytes, so that few are read for few."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pyarrow.parquet as pq
 from hf_inatsounds.data.mirror import MANIFEST_FILE, Mirror
 from hf_inatsounds.errors import SourceError
 
-PLACES = pa.schema(
-    [("recording_id", pa.int64()), ("path", pa.string()), ("row_group", pa.int32()), ("row", pa.int32())]
-)
+PLACES = pa.schema([
+    ("recording_id", pa.int64()), ("path", pa.string()), ("row_group", pa.int32()), ("row", pa.int32()),
+    ("offset", pa.int64()), ("size", pa.int64()), ("defect", pa.string()),
+])  # fmt: skip
+"""``offset`` and ``size`` are of the recording's bytes in the file, which stand there as they are; null where unknown:
+then its row group is read."""
 
 
 def places_file(split: str) -> str:
@@ -55,8 +58,7 @@ def _places_in(mirror: Mirror, name: str) -> pa.Table:
         for group in range(shard.num_row_groups):
             ids = shard.read_row_group(group, columns=["recording_id"])["recording_id"].to_numpy()
             n = len(ids)
-            columns = [ids, [name] * n, np.full(n, group, np.int32), np.arange(n, dtype=np.int32)]
-            parts.append(
-                pa.table([pa.array(one, kind) for one, kind in zip(columns, PLACES.types, strict=True)], PLACES)
-            )
+            known = [ids, [name] * n, np.full(n, group, np.int32), np.arange(n, dtype=np.int32)]
+            unknown = [pa.nulls(n, kind) for kind in PLACES.types[len(known) :]]
+            parts.append(pa.table([*map(pa.array, known), *unknown], PLACES))
     return pa.concat_tables([PLACES.empty_table(), *parts])

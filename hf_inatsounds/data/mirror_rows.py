@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_inatsounds.archives.sealing import digest
+from hf_inatsounds.audio.encoded import embedded
 from hf_inatsounds.data.annotations import Annotations
 from hf_inatsounds.data.mirror import Mirror
 from hf_inatsounds.data.mirror_places import read_places
@@ -30,6 +32,9 @@ OPEN_GROUPS = 64
 
 MIXED_GROUPS = 8
 """Row groups that a shuffled stream draws from."""
+
+DENSE = 0.8
+"""Share of a row group, between its first and its last wanted recording, from which on it is fetched in one go."""
 
 OPEN_SHARDS = 16
 """Of which the footer, some MB with the names of 5,569 species, is kept."""
@@ -59,16 +64,22 @@ class MirrorRows:
         paths = kept["path"].combine_chunks().dictionary_encode()
         self._paths = paths.dictionary.to_pylist()
         self._shard, self._group = paths.indices.to_numpy(), kept["row_group"].to_numpy()
-        self._row = kept["row"].to_numpy()
+        self._row, self._names, self._defect = kept["row"].to_numpy(), self.rows["file_name"], kept["defect"]
+        self._is_located = not kept["offset"].null_count
+        self._offset = kept["offset"].to_numpy() if self._is_located else np.zeros(len(kept), np.int64)
+        self._size = kept["size"].to_numpy() if self._is_located else np.ones(len(kept), np.int64)
         changes = np.diff(self._shard, prepend=-1).astype(bool) | np.diff(self._group, prepend=-1).astype(bool)
         self.blocks = np.cumsum(changes) - 1
         self._starts = np.append(np.flatnonzero(changes), len(self._row))
+        ends = np.maximum.reduceat(self._offset + self._size, self._starts[:-1]) if len(kept) else np.zeros(0)
+        spans = ends - self._offset[self._starts[:-1]]
+        self._is_dense = np.add.reduceat(self._size, self._starts[:-1]) >= DENSE * spans if len(kept) else []
         self._forget()
 
     def _forget(self) -> None:
         self._process = 0
         self._files: OrderedDict[str, Any] = OrderedDict()
-        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+        self._groups: OrderedDict[int, Any] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": 0, "_files": OrderedDict(), "_groups": OrderedDict()}
@@ -98,34 +109,78 @@ class MirrorRows:
         return found
 
     def _audio(self, number: int) -> dict[str, Any]:
-        group = self._read(int(self.blocks[number]))
-        row = int(self._row[number])
-        return encoded_audio(group["audio"].combine_chunks().slice(row, 1))[0]
+        content, path, _ = self._recording(number)
+        return embedded({"bytes": content, "path": path})
 
-    def _read(self, block: int) -> pa.Table:
-        """A row group's recordings and defects."""
+    def _recording(self, number: int) -> tuple[Any, str, str | None]:
+        """A recording's bytes, the path that they have in its row, and what is defective about it."""
         if self._process != os.getpid():
             self._forget()
             self._process = os.getpid()
-        if block in self._groups:
-            self._groups.move_to_end(block)
-            return self._groups[block]
-        while len(self._groups) >= OPEN_GROUPS:
-            self._groups.popitem(last=False)
-        first = int(self._starts[block])
-        shard = self._file(self._paths[int(self._shard[first])])
-        names = ["audio", *({DEFECT_COLUMN} & set(shard.schema_arrow.names))]
-        table = shard.read_row_group(int(self._group[first]), columns=names, use_threads=False).combine_chunks()
-        self._groups[block] = table
-        return table
+        block = int(self.blocks[number])
+        if not self._is_located:
+            group, row = self._row_group(block), int(self._row[number])
+            audio = encoded_audio(group["audio"].combine_chunks().slice(row, 1))[0]
+            defect = group[DEFECT_COLUMN][row].as_py() if DEFECT_COLUMN in group.column_names else None
+            return audio["bytes"], audio["path"], defect
+        start, stop = int(self._offset[number]), int(self._offset[number] + self._size[number])
+        if self._is_dense[block]:
+            first, span = self._span(block)
+            content = span[start - first : stop - first]
+        else:
+            content = self._bytes(block, start, stop)
+        name = self._names[number].as_py()
+        path = str(PurePosixPath(name).with_suffix(".flac")) if bytes(content[:4]) == b"fLaC" else name
+        return content, path, self._defect[number].as_py()
 
-    def _file(self, path: str) -> Any:
+    def _kept(self, block: int, read: Callable[[int], Any]) -> Any:
+        """What is read of a block, from those that are kept."""
+        if block not in self._groups:
+            while len(self._groups) >= OPEN_GROUPS:
+                self._groups.popitem(last=False)
+            self._groups[block] = read(block)
+        self._groups.move_to_end(block)
+        return self._groups[block]
+
+    def _span(self, block: int) -> tuple[int, memoryview]:
+        """Where a block's wanted recordings begin in their file, and its bytes from there to the end of the last."""
+        rows = slice(self._starts[block], self._starts[block + 1])
+        first = int(self._offset[rows].min())
+        last = int((self._offset[rows] + self._size[rows]).max())
+        return first, self._kept(block, lambda one: self._bytes(one, first, last))
+
+    def _bytes(self, block: int, start: int, stop: int) -> memoryview:
+        path = self._paths[int(self._shard[self._starts[block]])]
+        if self._mirror.folder is not None:
+            with open(self._mirror.folder / path, "rb") as here:
+                here.seek(start)
+                return memoryview(here.read(stop - start))
+        file = self._file(path, self._mirror.open)
+        file.seek(start)
+        return memoryview(file.read(stop - start))
+
+    def _row_group(self, block: int) -> pa.Table:
+        """The recordings and defects of a row group of a mirror that does not say where they are."""
+
+        def read(block: int) -> pa.Table:
+            first = int(self._starts[block])
+            shard = self._file(self._paths[int(self._shard[first])], self._parquet)
+            names = ["audio", *({DEFECT_COLUMN} & set(shard.schema_arrow.names))]
+            return shard.read_row_group(int(self._group[first]), columns=names, use_threads=False).combine_chunks()
+
+        return self._kept(block, read)
+
+    def _parquet(self, path: str) -> Any:
+        here = self._mirror.folder
+        if here is None:
+            return pq.ParquetFile(self._mirror.open(path), pre_buffer=True)
+        return pq.ParquetFile(here / path, memory_map=True)
+
+    def _file(self, path: str, opened: Callable[[str], Any]) -> Any:
         if path not in self._files:
             while len(self._files) >= OPEN_SHARDS:
                 self._files.popitem(last=False)
-            here = self._mirror.folder
-            source = self._mirror.open(path) if here is None else here / path
-            self._files[path] = pq.ParquetFile(source, memory_map=here is not None, pre_buffer=here is None)
+            self._files[path] = opened(path)
         self._files.move_to_end(path)
         return self._files[path]
 
@@ -170,7 +225,9 @@ class MirrorRows:
 
     def table(self, i: int, content: Any = None) -> pa.Table:
         """The i-th row, with its recording."""
-        group, row = self._read(int(self.blocks[i])), int(self._row[i])
-        table = self.rows.slice(i, 1).add_column(1, "audio", group["audio"].slice(row, 1))
-        defect = group[DEFECT_COLUMN].slice(row, 1) if DEFECT_COLUMN in group.column_names else pa.nulls(1, pa.string())
-        return table.append_column(DEFECT_COLUMN, defect)
+        encoded, path, defect = self._recording(i)
+        audio = pa.StructArray.from_arrays(
+            [pa.array([bytes(encoded)], pa.binary()), pa.array([path], pa.string())], ["bytes", "path"]
+        )
+        table = self.rows.slice(i, 1).add_column(1, "audio", audio)
+        return table.append_column(DEFECT_COLUMN, pa.array([defect], pa.string()))

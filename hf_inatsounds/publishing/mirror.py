@@ -28,7 +28,7 @@ from hf_inatsounds.publishing.dataset_card import count_reasons, count_rows, ren
 from hf_inatsounds.publishing.folder import FACTS_FILE, WORK_FOLDER, check_card, check_folder, place, read_manifest
 from hf_inatsounds.publishing.index_files import copy_index
 from hf_inatsounds.publishing.parts import Records, Share, await_records
-from hf_inatsounds.publishing.placing import places_table
+from hf_inatsounds.publishing.placing import located, places_table
 from hf_inatsounds.publishing.plan import MirrorSettings, Plan, Shard, describe, make_plan
 from hf_inatsounds.publishing.recordings_in import recordings_in
 from hf_inatsounds.publishing.shards import file_record, fill_spools, parquet_writer, write_shard
@@ -142,6 +142,7 @@ class MirrorBuilder:
         for shard in track(todo, f"writing {split} shards", total=len(todo), quiet=self.quiet):
             unfinished = self.work / "shards" / Path(shard.path).name
             record = write_shard(shard, table, spool_of[shard.path], self.schema, unfinished)
+            record["bytes"] = located(unfinished)
             (self.staging / shard.path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(unfinished, self.staging / shard.path)
             write_json(self._record_path(shard), record)
@@ -189,7 +190,7 @@ class MirrorBuilder:
         The card comes first, and leads to nothing until the staged files are at their places: without one, plain
         ``datasets`` would load whatever files are there.
         """
-        files = list(records)
+        files = [{key: value for key, value in record.items() if key != "bytes"} for record in records]
         for split in self.plan.settings.splits:
             name = f"annotations/{split}.parquet"
             with replacing(self.staging / name) as path, parquet_writer(path, self.bare_schema) as writer:
@@ -228,7 +229,8 @@ class MirrorBuilder:
         """Where each recording is, so that a reader of a few fetches their row groups alone; the file's record."""
         name = places_file(split)
         shards = [shard for shard in self.plan.shards if shard.split == split]
-        table = places_table(self.annotations[split].table, shards, records)
+        known = [{**one, "bytes": one.get("bytes") or located(self.path_of(one["path"]))} for one in records]
+        table = places_table(self.annotations[split].table, shards, known)
         with replacing(self.staging / name) as path, parquet_writer(path, PLACES) as writer:
             writer.write_table(table)
         return file_record(self.staging / name, name)

@@ -22,7 +22,7 @@ TOLD = "hf_inatsounds/told"
 OWN_LAUNCHER = "HF_INATSOUNDS_LAUNCHER"
 """In the environment of processes that :func:`run_processes` started, its pid: it says which of them was killed."""
 
-ORPHAN_S = 8.0
+ORPHAN_S = 6.0
 """Time for a checkpoint that a process has whose launcher is gone."""
 
 GRACE_S = 30.0

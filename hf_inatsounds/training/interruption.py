@@ -114,6 +114,14 @@ def leave_to_the_main_process(_: int) -> None:
     """For a loader's worker: one that a signal to all processes ends would take the step with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End at once when the main process is gone: nobody waits for the batch."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")

@@ -18,6 +18,7 @@ from hf_inatsounds.audio.defects import content_of
 from hf_inatsounds.data.rows import ForwardRows
 from hf_inatsounds.data.selection import Selection
 from hf_inatsounds.data.split_info import chosen_annotations, split_info
+from hf_inatsounds.publishing.hub import HubTarget
 from hf_inatsounds.publishing.mirror import MirrorBuilder
 from hf_inatsounds.publishing.plan import MirrorSettings
 from hf_inatsounds.training.batches import GlobalBatches, Part, crop_loader
@@ -25,6 +26,9 @@ from hf_inatsounds.training.crops import RecordingList
 from hf_inatsounds.training.validation import open_rows
 from tests.helpers.archive import pack, wav, write_source
 from tests.helpers.archive_server import archive_server
+from tests.helpers.hub_in_process import talk_to
+from tests.helpers.hub_server import hub_server
+from tests.helpers.hub_storage import TOKEN
 
 SPECIES, PER_SPECIES, SAMPLES = 48, 40, 64_000
 BLOCK_BYTES = 9 << 19
@@ -129,7 +133,7 @@ def test_load_dataset_gives_the_same_rows_of_every_source(world, shape, select, 
 @pytest.mark.parametrize("shape", SHAPES[1:])
 def test_columns_without_audio_read_no_recording(world, shape, monkeypatch):
     source, index = world[shape]
-    monkeypatch.setattr("hf_inatsounds.data.mirror_rows.MirrorRows._read", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("hf_inatsounds.data.mirror_rows.MirrorRows._recording", lambda *_: pytest.fail("read"))
     rows = load_dataset(
         split="test", source=source, index=index or None, columns=["species", "label"], select={"family": "Ranaidae"}
     )
@@ -205,7 +209,7 @@ def test_no_process_reads_what_another_trains_on(large, tmp_path, kind):
             for process in range(processes):
                 rows = split_info(source, "all", "train", index).by_number()
                 if kind == "mirror":
-                    rows._file = partial(_counted, rows._file, read)
+                    rows._bytes = partial(_counted, rows._bytes, read)
                 steps.append(epoch(RecordingList(rows), Part(8 // processes, process, processes), workers))
             batches = [sorted(one for batch in step for one in batch) for step in zip(*steps, strict=True)]
             whole = whole or batches
@@ -218,22 +222,9 @@ def test_no_process_reads_what_another_trains_on(large, tmp_path, kind):
         assert first <= 1.15 * (large / "train.tar.gz").stat().st_size
 
 
-def _counted(real, read, path):
-    return _Counted(real(path), path, read)
-
-
-class _Counted:
-    """A Parquet file that tells which row groups are read."""
-
-    def __init__(self, file, path, read):
-        self.file, self.path, self.read = file, path, read
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def read_row_group(self, group, **more):
-        self.read.append((self.path, group))
-        return self.file.read_row_group(group, **more)
+def _counted(real, read, *span):
+    read.append(span)
+    return real(*span)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
@@ -309,3 +300,51 @@ def test_a_shuffled_part_of_a_mirror_resumes(world):
     again.load_state_dict(rows.state_dict())
     assert [row["recording_id"] for row in again] == ids[3:]
     assert any(one > two for one, two in pairwise(ids))
+
+
+@pytest.fixture
+def hub(large, tmp_path, monkeypatch):
+    """A private mirror on the Hub, its row groups as long as the official ones, in recordings."""
+    monkeypatch.setattr("hf_inatsounds.publishing.shards.ROW_GROUP_ROWS", 20)
+    settings = MirrorSettings(splits=("train",), audio_format="wav", shard_bytes=16_000_000)
+    folder = tmp_path / "mirror"
+    manifest = MirrorBuilder(str(large), folder, settings, quiet=True).build()
+    with hub_server(tmp_path / "hub") as server:
+        talk_to(server, tmp_path / "home", monkeypatch)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        target = HubTarget("me/sounds", quiet=True)
+        target.open()
+        target.upload(folder, manifest)
+        server.ranged_bytes.clear()
+        yield server
+
+
+def audio_bytes(hub):
+    return sum(n for path, n in hub.ranged_bytes.items() if path.startswith("data/"))
+
+
+def test_a_few_species_of_a_mirror_on_the_hub_send_their_bytes(hub, large):
+    select = {"species": ["Genus0 s0", "Genus7 s21"]}
+    wanted = {
+        row["recording_id"]: row["audio"]["bytes"] for row in load_dataset(split="train", source=large, select=select)
+    }
+    rows = load_dataset(split="train", source="me/sounds", select=select)
+    hub.ranged_bytes.clear()
+    assert {row["recording_id"]: row["audio"]["bytes"] for row in rows} == wanted
+    assert audio_bytes(hub) <= 1.1 * sum(map(len, wanted.values()))
+    assert [
+        row["species"] for row in load_dataset(split="train", source="me/sounds", columns=["species"], select=select)
+    ]
+
+
+def test_processes_divide_a_mirror_on_the_hub(hub):
+    sent = []
+    for processes in (1, 4):
+        hub.ranged_bytes.clear()
+        for process in range(processes):
+            rows = split_info("me/sounds", "all", "train").by_number()
+            epoch(RecordingList(rows), Part(16 // processes, process, processes))
+        sent.append(audio_bytes(hub))
+    whole = SPECIES * PER_SPECIES * (2 * SAMPLES + 44)
+    assert sent[0] <= 1.05 * whole
+    assert sent[1] <= 1.1 * sent[0]
