@@ -164,7 +164,7 @@ class INatSoundsStream(datasets.IterableDataset):
 
         Blocks of the archive are permuted and recordings drawn across 512 of them at a time; no recording is
         buffered, so ``buffer_size`` and ``max_buffer_input_shards`` are taken and not needed.
-        After ``take`` or ``skip``, ``datasets``' own shuffle is used, with its buffer.
+        After ``take`` or ``skip``, ``datasets``' own shuffle is used, with its buffer; after ``map(batched=True)`` both.
 
         Args:
             seed: of the order; None draws one.
@@ -176,6 +176,8 @@ class INatSoundsStream(datasets.IterableDataset):
         if made is None:
             return super().shuffle(seed=seed, generator=generator, **more)
         shuffled = _stream(made, self)
+        if _is_batched(made):  # a batched map may make several rows of one, which are to part
+            return datasets.IterableDataset.shuffle(shuffled, seed=seed, generator=generator, **more)
         if hasattr(hf, "ShufflingConfig"):  # datasets 4: without it, set_epoch changes nothing
             shuffled._shuffling = hf.ShufflingConfig(generator=drawn, _original_seed=seed)
         return shuffled
@@ -246,6 +248,15 @@ def _with_seed(node: Any, seed: int) -> Any:
     made = copy(node)
     made.ex_iterable = inner
     return made
+
+
+def _is_batched(node: Any) -> bool:
+    """Whether a step maps several rows at a time."""
+    while node is not None:
+        if type(node).__name__ == "MappedExamplesIterable" and getattr(node, "batched", False):
+            return True
+        node = getattr(node, "ex_iterable", None)
+    return False
 
 
 def _joined(seed: int, draw: int) -> int:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.audio.encoded import embedded
 from hf_inatsounds.data.passed_over import PassedOver
+from hf_inatsounds.progress import note
 
 NEEDED = ("recording_id", "audio", "label", "file_name")
 """Columns that training reads."""
@@ -178,6 +179,16 @@ class ForwardRows:
                 if number >= stop - 1:
                     break
             yield iter(found)
+
+
+def say_read_by_each(rows: Scored, n_processes: int, *, quiet: bool) -> None:
+    """Tell who has several processes read an archive without an index what that costs, before it is paid."""
+    if n_processes > 1 and isinstance(rows, ForwardRows):
+        note(
+            f"without a seek index each of {n_processes} processes reads the archive from its beginning: "
+            f"{n_processes} times its bytes. hf-inatsounds index SOURCE --out DIR, and --index DIR, divide it.",
+            quiet=quiet,
+        )  # fmt: skip
 
 
 def _within(part: Part, n: int) -> Part:

@@ -15,7 +15,7 @@ import torch
 
 from hf_inatsounds.archives.fetch import public_place
 from hf_inatsounds.audio.windows import WindowSpec
-from hf_inatsounds.data.rows import ForwardRows, Scored
+from hf_inatsounds.data.rows import ForwardRows, Scored, say_read_by_each
 from hf_inatsounds.data.split_info import SplitInfo
 from hf_inatsounds.errors import ScoresError
 from hf_inatsounds.evaluation.classes import fit_classes
@@ -86,6 +86,7 @@ class Scoring:
         """Score the missing blocks that are the i-th of n processes', ``part`` = (i, n)."""
         number, count = part
         rows = self.info.scored_rows()
+        say_read_by_each(rows, count, quiet=self.quiet or number > 0)
         title = f"scoring {self.info.split}" + (f", process 1 of {count}" if count > 1 else "")
         with contextlib.closing(Bar(title, quiet=self.quiet or number > 0)) as bar:
             bar.start(len(rows))
@@ -105,6 +106,7 @@ class Scoring:
         An archive without an index is read from front to back by each process, once: there each has its own blocks.
         """
         rows = self.info.scored_rows()
+        say_read_by_each(rows, count, quiet=self.quiet)
         n = self.blocks.count(len(rows))
         if isinstance(rows, ForwardRows):
             return [list(range(i, n, count)) for i in range(count)]

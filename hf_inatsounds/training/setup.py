@@ -10,7 +10,7 @@ from typing import Any, cast
 from transformers import set_seed
 
 from hf_inatsounds.augmentation import BatchAugmentation
-from hf_inatsounds.data.rows import ForwardRows
+from hf_inatsounds.data.rows import ForwardRows, say_read_by_each
 from hf_inatsounds.data.selection_values import without_draw
 from hf_inatsounds.errors import RecipeError
 from hf_inatsounds.evaluation import SplitInfo, split_info
@@ -94,6 +94,7 @@ class Setup:
         rows: RecordingList | RecordingStream
         sampling = recipe.data.sampling
         opened = open_rows(info, streaming=recipe.data.streaming, draws=sampling != "natural")
+        say_read_by_each(opened, self.state.num_processes, quiet=not self.state.is_main_process)
         if not isinstance(opened, ForwardRows):
             rows = RecordingList(opened, sampling=sampling, beta=recipe.data.sampling_beta)
         else:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import skip_first_batches
 
-from hf_inatsounds import load_dataset
+from hf_inatsounds import evaluate, load_dataset
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.audio.defects import content_of
@@ -29,6 +29,7 @@ from tests.helpers.archive_server import archive_server
 from tests.helpers.hub_in_process import talk_to
 from tests.helpers.hub_server import hub_server
 from tests.helpers.hub_storage import TOKEN
+from tests.integration.test_evaluation import classifier_for
 
 SPECIES, PER_SPECIES, SAMPLES = 48, 40, 64_000
 BLOCK_BYTES = 9 << 19
@@ -348,3 +349,22 @@ def test_processes_divide_a_mirror_on_the_hub(hub):
     whole = SPECIES * PER_SPECIES * (2 * SAMPLES + 44)
     assert sent[0] <= 1.05 * whole
     assert sent[1] <= 1.1 * sent[0]
+
+
+@pytest.mark.parametrize("shape", ["index", "mirror"])
+def test_what_a_batched_map_makes_of_one_row_parts(world, shape):
+    source, index = world[shape]
+    rows = load_dataset(split="train", source=source, index=index or None, select={"license": "CC BY 4.0"})
+    thrice = rows.select_columns(["recording_id"]).map(
+        lambda batch: {"recording_id": 3 * batch["recording_id"]}, batched=True
+    )
+    ids = [row["recording_id"] for row in thrice.shuffle(seed=0)]
+    assert sorted(ids) == sorted(3 * list(range(12)))
+    assert sum(one == two for one, two in pairwise(ids)) < 12
+
+
+def test_several_processes_are_told_what_an_archive_without_an_index_costs(tiny, tmp_path, capsys):
+    path = tmp_path / "checkpoint"
+    classifier_for(tiny).save(path)
+    evaluate(path, tiny, out=tmp_path / "out", processes=2)
+    assert "each of 2 processes reads the archive from its beginning" in capsys.readouterr().err
