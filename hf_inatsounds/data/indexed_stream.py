@@ -164,7 +164,8 @@ class INatSoundsStream(datasets.IterableDataset):
 
         Blocks of the archive are permuted and recordings drawn across 512 of them at a time; no recording is
         buffered, so ``buffer_size`` and ``max_buffer_input_shards`` are taken and not needed.
-        After ``take`` or ``skip``, ``datasets``' own shuffle is used, with its buffer; after ``map(batched=True)`` both.
+        After ``take`` or ``skip``, ``datasets``' own shuffle is used, with its buffer; after
+        ``map(batched=True)`` both.
 
         Args:
             seed: of the order; None draws one.
