@@ -45,6 +45,12 @@ LICENSE = {
 
 OFFICIAL_CLASSES = 5569
 
+AUDIO_SUFFIXES = frozenset({
+    ".wav", ".wave", ".bwf", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc",
+    ".caf", ".au", ".snd", ".m4a", ".aac", ".wma", ".amr",
+})  # fmt: skip
+"""Of files that are recordings whatever stands beside them; the last four are not read, and named."""
+
 NEAR_EMPTY_S = 0.1
 """Shorter than this holds no call: fewer than eight frames of 25 ms at a hop of 10 ms."""
 

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from hf_inatsounds.downstream.annotation_tables import audacity_events, read_text
 from hf_inatsounds.errors import SuiteError
-
-AUDIO_SUFFIXES = frozenset({
-    ".wav", ".wave", ".bwf", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc",
-    ".caf", ".au", ".snd", ".m4a", ".aac", ".wma", ".amr",
-})  # fmt: skip
-"""Of files that are recordings whatever stands beside them; the last four are not read, and named."""
+from hf_inatsounds.schema import AUDIO_SUFFIXES
 
 _RAVEN = re.compile(r"(?P<stem>.+?)(?:\.table[ ._-]?\d+)?\.selections\.txt", re.IGNORECASE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hf_inatsounds.audio.windows import chosen_window
 from hf_inatsounds.data.selection_values import Select
@@ -13,6 +13,8 @@ from hf_inatsounds.evaluation.measures import Bootstrap
 from hf_inatsounds.evaluation.processes import launched_processes
 from hf_inatsounds.evaluation.run import GeoChoice, Scored, evaluate
 from hf_inatsounds.models.classifier import load_classifier
+from hf_inatsounds.runtime.ranges import whole_number
+from hf_inatsounds.schema import SPLITS
 
 
 def evaluate_model(
@@ -71,9 +73,10 @@ def evaluate_model(
     Raises:
         InatSoundsError: checkpoint, dataset or prior are missing or do not fit.
     """
+    _check(classes, split, batch_size, processes, resamples)
     launched = launched_processes(device)  # before a model asks for a GPU: each process has its own
     if launched and processes > 1:
-        raise ArgumentsError("bad value", where="--processes", expected="1 where accelerate starts the processes")
+        raise ArgumentsError("processes must be 1 where accelerate starts them", found=processes)
     info = split_info(str(source), name, split, str(index or ""), select)
     classifier = load_classifier(model, revision=revision, subfolder=subfolder, device=device, dtype=dtype)
     return evaluate(
@@ -91,6 +94,15 @@ def evaluate_model(
         rescore=rescore,
         quiet=quiet,
     )
+
+
+def _check(classes: str, split: str, batch_size: int, processes: int, resamples: int) -> None:
+    for name, value, known in (("classes", classes, get_args(Scored)), ("split", split, SPLITS)):
+        if value not in known:
+            raise ArgumentsError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}")
+    whole_number("batch_size", batch_size, 1)
+    whole_number("processes", processes, 1)
+    whole_number("resamples", resamples, 1)
 
 
 def default_out(model: str, split: str) -> Path:

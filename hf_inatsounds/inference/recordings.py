@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import soundfile as sf
 import torch
 
 from hf_inatsounds.audio.hearing import Hearing
@@ -21,6 +25,8 @@ from hf_inatsounds.inference.embedding_table import SCHEMA, as_table, embed_audi
 from hf_inatsounds.inference.predict import detections_table, predict_audio
 from hf_inatsounds.models import classifier as models
 from hf_inatsounds.progress import track
+from hf_inatsounds.runtime.ranges import is_number, whole_number
+from hf_inatsounds.schema import AUDIO_SUFFIXES
 
 
 @dataclass
@@ -83,8 +89,9 @@ def predict(
 
     Args:
         model: a classifier, or what :func:`load_classifier` takes.
-        recordings: a path; an array (T,) or (channels, T) in [-1, 1] with ``sampling_rate``; bytes of a file; a row of
-            the dataset or its ``audio`` value; or a list, a dataset or another iterable of those.
+        recordings: a path; a folder, with all recordings below it; an array (T,), (channels, T) or, as soundfile
+            gives it, (T, channels), in [-1, 1] or of whole numbers as files have them, with ``sampling_rate``; bytes
+            of a file; a row of the dataset or its ``audio`` value; or a list, a dataset or another iterable of those.
         sampling_rate: of arrays, in Hz.
         top: best species per window, at most.
         min_score: weaker ones are left out; in [0, 1].
@@ -106,9 +113,10 @@ def predict(
         AudioError: as above.
         CheckpointError: if the model is missing, unusable, or gives scores that are no numbers.
     """
-    _in_range("top", top, top >= 1, "at least 1")
-    _in_range("min_score", min_score, 0 <= min_score <= 1, "from 0 to 1")
-    _in_range("batch_size", batch_size, batch_size >= 1, "at least 1")
+    whole_number("top", top, 1)
+    _in_range("min_score", min_score, is_number(min_score) and 0 <= min_score <= 1, "from 0 to 1")
+    whole_number("batch_size", batch_size, 1)
+    _known(model, checkpoint)
     classifier = model if isinstance(model, models.Classifier) else load_classifier(model, **checkpoint)
     window = chosen_window(classifier.window.side_by_side(), window_s, stride_s)
 
@@ -160,7 +168,8 @@ def embed(
         AudioError: a recording of which nothing can be heard, where ``heard`` is not given.
         CheckpointError: if the model is missing, unusable, or gives embeddings that are no numbers.
     """
-    _in_range("batch_size", batch_size, batch_size >= 1, "at least 1")
+    whole_number("batch_size", batch_size, 1)
+    _known(model, checkpoint)
     if isinstance(model, models.Classifier):
         embedder = embedder_of(model, str(model.folder or "a classifier"))
     else:
@@ -175,7 +184,27 @@ def embed(
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 
-def _in_range(name: str, value: float, holds: bool, expected: str) -> None:
+_OF_CHECKPOINT = ("revision", "subfolder", "device", "dtype")
+
+
+def _known(model: Any, checkpoint: Mapping[str, Any]) -> None:
+    """Options of a checkpoint are its own, and go with one that is loaded here.
+
+    Raises:
+        ArgumentsError: otherwise.
+    """
+    if unknown := [name for name in checkpoint if name not in _OF_CHECKPOINT]:
+        near = difflib.get_close_matches(unknown[0], _OF_CHECKPOINT, 1)
+        raise ArgumentsError(
+            f"unknown option {unknown[0]}", expected=f"{near[0]}?" if near else ", ".join(_OF_CHECKPOINT)
+        )
+    if checkpoint and not isinstance(model, (str, os.PathLike)):
+        raise ArgumentsError(
+            f"{next(iter(checkpoint))} is of a model that is loaded here, and this one is loaded already"
+        )
+
+
+def _in_range(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise ArgumentsError(f"{name} must be {expected}, got {value!r}")
 
@@ -199,6 +228,8 @@ def _shown(recordings: Any, sampling_rate: int | None, what: str, quiet: bool) -
 
 def _named(recordings: Any, sampling_rate: int | None) -> Iterator[tuple[str, Any]]:
     """Each recording with a name, as ``Recording`` takes it; no two have the same name unless they are one path."""
+    if isinstance(recordings, (str, os.PathLike)) and os.path.isdir(recordings):
+        recordings = _below(Path(recordings))
     if _is_one(recordings):
         yield _one(recordings, sampling_rate, "")
         return
@@ -211,6 +242,20 @@ def _named(recordings: Any, sampling_rate: int | None) -> Iterator[tuple[str, An
     first = list(islice(recordings, 1))
     for number, one in enumerate(_chained(first, recordings)):
         yield _one(one, sampling_rate, f" {number}")
+
+
+def _below(folder: Path) -> list[Path]:
+    """The recordings below a folder, by name.
+
+    Raises:
+        ArgumentsError: if there is none.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    if not found:
+        raise ArgumentsError(
+            "no recording in the folder", where=folder, expected=f"files of {', '.join(sorted(AUDIO_SUFFIXES))}"
+        )
+    return found
 
 
 def _chained(first: list[Any], others: Iterator[Any]) -> Iterator[Any]:
@@ -237,22 +282,13 @@ def _one(recording: Any, sampling_rate: int | None, number: str) -> tuple[str, A
         known = next((str(row[key]) for key in ("file_name", "recording_id") if row.get(key) not in (None, "")), "")
         if not isinstance(audio, Mapping):  # a decoder of torchcodec
             return storable(known or f"recording{number}"), audio
-        return storable(known or str(audio.get("path") or f"recording{number}")), dict(audio)
+        name = storable(known or str(audio.get("path") or f"recording{number}"))
+        if audio.get("array") is None:
+            return name, dict(audio)
+        return name, _waveform(audio["array"], audio.get("sampling_rate", sampling_rate), name)
     if isinstance(recording, (np.ndarray, torch.Tensor, list, tuple)):
-        array = np.asarray(recording)
         name = f"array{number}"
-        if array.ndim not in (1, 2) or not np.issubdtype(array.dtype, np.number) or not array.size:
-            raise ArgumentsError(
-                "no waveform", where=name, found=f"shape {array.shape} of {array.dtype}",
-                expected="(T,) or (channels, T) numbers in [-1, 1]",
-            )  # fmt: skip
-        if not np.issubdtype(array.dtype, np.floating):
-            array = array / (np.iinfo(array.dtype).max + 1)  # 16-bit samples as WAV files have them
-        if sampling_rate is None or sampling_rate <= 0:
-            raise ArgumentsError(
-                "an array needs its sampling rate", where=name, found=sampling_rate, expected="sampling_rate=Hz"
-            )
-        return name, {"array": array, "sampling_rate": sampling_rate, "path": name}
+        return name, _waveform(recording, sampling_rate, name)
     if isinstance(recording, (bytes, bytearray, memoryview)):
         return f"bytes{number}", {"bytes": bytes(recording), "path": f"bytes{number}"}
     if hasattr(recording, "get_all_samples"):
@@ -261,3 +297,39 @@ def _one(recording: Any, sampling_rate: int | None, number: str) -> tuple[str, A
         "no recording", where="recordings", found=type(recording).__name__,
         expected="a path, an array with sampling_rate, or a row of the dataset",
     )  # fmt: skip
+
+
+MOST_CHANNELS = 16
+"""Of an array whose second axis is the shorter one: then it is that of the channels."""
+
+
+def _waveform(samples: Any, sampling_rate: Any, name: str) -> dict[str, Any]:
+    """An array as ``Recording`` takes it.
+
+    Raises:
+        ArgumentsError: without a rate, of a wrong shape or type, or without samples.
+    """
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not array.size:
+        raise ArgumentsError(
+            "no waveform", where=name, found=f"shape {array.shape} of {array.dtype}",
+            expected="(T,), (channels, T) or (T, channels) numbers",
+        )  # fmt: skip
+    if array.dtype.kind == "u":
+        raise ArgumentsError(
+            "unsigned samples", where=name, found=array.dtype, expected="numbers around 0",
+            fix="8-bit WAV: (array.astype('float32') - 128) / 128.",
+        )  # fmt: skip
+    if array.dtype.kind == "i":
+        array = array / (np.iinfo(array.dtype).max + 1)  # as WAV files have them
+    if array.ndim == 2 and array.shape[1] <= MOST_CHANNELS and array.shape[1] < array.shape[0]:
+        array = array.T  # as soundfile gives them
+    if not is_number(sampling_rate) or not 0 < sampling_rate < math.inf:
+        raise ArgumentsError(
+            "an array needs its sampling rate", where=name, found=repr(sampling_rate), expected="sampling_rate=Hz"
+        )
+    if not np.isfinite(array).all():  # read as the file would be that has these samples
+        content = io.BytesIO()
+        sf.write(content, array.T, round(sampling_rate), format="WAV", subtype="FLOAT")
+        return {"bytes": content.getvalue(), "path": name}
+    return {"array": array, "sampling_rate": sampling_rate, "path": name}

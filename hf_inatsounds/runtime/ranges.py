@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
+from typing import Any
+
+from hf_inatsounds.errors import ArgumentsError
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,24 @@ SEED = Range(0, 2**32 - 1)
 BATCH_SIZE = Range(1, 65_536)
 SECONDS = Range(0.01, 600)
 """Lengths of windows and strides, in seconds."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, of Python's or numpy's.
+
+    >>> is_number(2.5), is_number("2"), is_number(True)
+    (True, False, False)
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def whole_number(name: str, value: Any, least: int) -> None:
+    """Refuse an argument that is no whole number of at least ``least``.
+
+    Raises:
+        ArgumentsError: naming it.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ArgumentsError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ArgumentsError(f"{name} must be at least {least}, got {value!r}")

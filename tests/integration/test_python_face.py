@@ -187,3 +187,63 @@ def test_the_notebook_runs_with_imports_of_hf_inatsounds_alone(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "test mAP" in done.stdout
+
+
+def test_arrays_as_soundfile_gives_them_and_folders(classifier, tmp_path):
+    stereo = np.stack([sound(3.0), sound(3.0, 1)], axis=1)  # (T, 2)
+    expected = classifier.predict(stereo.T, sampling_rate=RATE).to_pylist()
+    assert classifier.predict(stereo, sampling_rate=RATE).to_pylist() == expected != []
+    assert classifier.predict({"array": stereo, "sampling_rate": RATE}).num_rows == len(expected)
+    (tmp_path / "below").mkdir()
+    for name in ("b.WAV", "below/a.flac"):
+        sf.write(tmp_path / name, sound(2.0), RATE)
+    (tmp_path / "notes.txt").write_text("no sound")
+    assert classifier.predict(tmp_path)["file"].unique().to_pylist() == [
+        str(tmp_path / "b.WAV"),
+        str(tmp_path / "below/a.flac"),
+    ]
+    assert ins.embed(classifier, tmp_path)["file"].unique().to_pylist() == [
+        str(tmp_path / "b.WAV"),
+        str(tmp_path / "below/a.flac"),
+    ]
+
+
+@pytest.mark.parametrize("rate", [None, 0, -5, float("nan"), float("inf"), "22050", True])
+def test_a_rate_that_is_none_is_told(classifier, rate):
+    for recording, options in (
+        (sound(2.0), {"sampling_rate": rate}),
+        ({"array": sound(2.0), "sampling_rate": rate}, {}),
+    ):
+        with pytest.raises(ArgumentsError, match="an array needs its sampling rate"):
+            classifier.predict(recording, **options)
+
+
+def test_samples_that_are_no_numbers_are_the_recordings_fault(classifier, tmp_path):
+    nothing = np.full(3 * RATE, np.nan, np.float32)
+    sf.write(tmp_path / "nan.wav", nothing, RATE, subtype="FLOAT")
+    for recording, options in ((nothing, {"sampling_rate": RATE}), (tmp_path / "nan.wav", {})):
+        with pytest.raises(AudioError):
+            classifier.predict(recording, **options)
+    with pytest.raises(ArgumentsError, match="unsigned samples"):
+        classifier.predict(np.full(RATE, 128, np.uint8), sampling_rate=RATE)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c, run: ins.predict(c, "a.wav", revision="x"), "revision is of a model that is loaded here"),
+        (lambda c, run: ins.embed(c, "a.wav", revison="x"), r"unknown option revison: expected revision\?"),
+        (lambda c, run: ins.predict(run, "a.wav", top="3"), "top must be a whole number, got '3'"),
+        (lambda c, run: ins.predict(run, "a.wav", min_score="1"), "min_score must be from 0 to 1"),
+        (
+            lambda c, run: ins.evaluate(run, "x", classes="some"),
+            "classes must be present, evaluated or all, got 'some'",
+        ),
+        (lambda c, run: ins.evaluate(run, "x", split="dev"), "split must be train, validation or test, got 'dev'"),
+        (lambda c, run: ins.evaluate(run, "x", batch_size=0), "batch_size must be at least 1, got 0"),
+        (lambda c, run: ins.evaluate(run, "x", resamples=-1), "resamples must be at least 1, got -1"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_and_not_dropped(classifier, run, call, said):
+    with pytest.raises(ArgumentsError, match=said):
+        call(classifier, run)
