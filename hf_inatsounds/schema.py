@@ -43,7 +43,7 @@ LICENSE = {
 }
 """As a card's metadata has it, of models and of mirrors."""
 
-OFFICIAL_CLASSES = 5569
+OFFICIAL_TITLE = "iNaturalist Sounds Dataset"
 
 NEAR_EMPTY_S = 0.1
 """Shorter than this holds no call: fewer than eight frames of 25 ms at a hop of 10 ms."""

@@ -243,6 +243,7 @@ def _model(classifier: Classifier, checkpoint: str, digest: str | None) -> dict[
 def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
     return {
         "title": info.title,
+        "official": info.official,
         "name": info.name,
         "select": dict(info.selection.conditions) or None,
         "split": info.split,
