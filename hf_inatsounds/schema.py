@@ -43,7 +43,7 @@ LICENSE = {
 }
 """As a card's metadata has it, of models and of mirrors."""
 
-OFFICIAL_CLASSES = 5569
+OFFICIAL_TITLE = "iNaturalist Sounds Dataset"
 
 AUDIO_SUFFIXES = frozenset({
     ".wav", ".wave", ".bwf", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc",

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         annotations.label_space.species,
         uncertainty_m=place["location_uncertainty_m"].astype(np.float64),
         seed=arguments.seed,
-        about={"dataset": annotations.title, "name": arguments.name, "split": arguments.split},
+        about={"dataset": annotations.dataset, "name": arguments.name, "split": arguments.split},
     )
     prior.save(arguments.out)
     about = prior.about

@@ -150,7 +150,7 @@ def show_run(recipe: Recipe, found: dict[str, Any], *, as_json: bool, quiet: boo
         as_json: one JSON document in place of lines.
         quiet: no progress.
     """
-    from hf_inatsounds.reports import summarise
+    from hf_inatsounds.reports import setting_text, summarise
     from hf_inatsounds.training.course import shown
 
     out = recipe.training.output_dir
@@ -158,10 +158,11 @@ def show_run(recipe: Recipe, found: dict[str, Any], *, as_json: bool, quiet: boo
     reached = "no validation"
     if best:
         reached = f"best validation {recipe.validated_by} {shown(best['map'])} after epoch {best['epoch']:g}"
+        reached += f" on the {setting_text(found['validation'])}"
     elif found["history"]:
         reached = f"validation {recipe.validated_by} undefined, the last weights kept"
-    if best and final and final["map"] != best["map"]:
-        reached += f", {shown(final['map'])} on the full split"
+    if final and found["final_validation"] != found["validation"]:
+        reached += f"; of the saved weights {shown(final['map'])} on the {setting_text(found['final_validation'])}"
     split = recipe.data.validation_split if recipe.is_validated else "test"
     source = public_place(recipe.data.source)
     following = f"evaluate {out} --source {source} --split {split}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -55,19 +56,21 @@ def require_annotation_file(source: Source, split: str) -> str:
     return name
 
 
-def read_document(source: Source, name: str) -> Any:
-    """The JSON document in the file ``name``, packed or not.
+def read_document(source: Source, name: str) -> tuple[Any, str]:
+    """The JSON document in the file ``name``, packed or not, and the file's md5.
 
     Raises:
         AnnotationError: if it is damaged, too large, or no JSON.
     """
     try:
-        return parse_document(_content(source, name), where=source.path(name))
+        content, md5 = _content(source, name)
+        return parse_document(content, where=source.path(name)), md5
     except AnnotationError as error:
         if not source.drop_copy(name):
             raise
         note(f"{error} Fetching it again.")
-        return parse_document(_content(source, name), where=source.path(name))
+        content, md5 = _content(source, name)
+        return parse_document(content, where=source.path(name)), md5
 
 
 def parse_document(content: bytes, *, where: str) -> Any:
@@ -122,7 +125,8 @@ def _require_moderate(content: bytes, where: str) -> None:
             )
 
 
-def _content(source: Source, name: str) -> bytes:
+def _content(source: Source, name: str) -> tuple[bytes, str]:
+    """The JSON in a file, and the file's md5."""
     where = source.path(name)
     with open(source.local_copy(name), "rb") as stream:
         if not name.endswith(".tar.gz"):
@@ -132,7 +136,7 @@ def _content(source: Source, name: str) -> bytes:
                     "annotations too large", where=where, found=f"more than {MAX_JSON_BYTES:,} bytes",
                     expected="the annotation JSON",
                 )  # fmt: skip
-            return content
+            return content, hashlib.md5(content, usedforsecurity=False).hexdigest()
         try:
             wanted = iterate_members(
                 stream, where=where, wanted=lambda member: member.endswith(".json"), max_member_bytes=MAX_JSON_BYTES,
@@ -143,9 +147,11 @@ def _content(source: Source, name: str) -> bytes:
                 n_found += 1
         except SourceError as error:
             raise AnnotationError(str(error)) from error
-    if n_found != 1:
-        raise AnnotationError("odd annotation archive", where=where, found=f"{n_found} .json files", expected="one")
-    return content
+        if n_found != 1:
+            raise AnnotationError("odd annotation archive", where=where, found=f"{n_found} .json files", expected="one")
+        stream.seek(0)
+        md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return content, md5
 
 
 def json_number(audio: dict[str, Any], key: str, at: str, low: float, high: float) -> float | None:

@@ -20,7 +20,8 @@ def summarise_annotations(annotations: Sequence[Annotations]) -> dict[str, Any]:
         annotations: one per split, of one dataset.
 
     Returns:
-        JSON-ready: ``title``, ``classes``, ``evaluated_classes``, ``classes_without_common_name``, and ``splits``:
+        JSON-ready: ``title``, ``official`` (whether all were read from the official archives), ``classes``,
+        ``evaluated_classes``, ``classes_without_common_name``, and ``splits``:
         split → ``total`` and ``supercategories``, each with ``recordings``, ``hours`` (of the annotated
         durations), ``without_duration``, ``species``, ``with_place`` (recordings with latitude and longitude),
         ``without_common_name`` (recordings) and ``licenses`` (name → recordings, the most frequent first).
@@ -30,6 +31,7 @@ def summarise_annotations(annotations: Sequence[Annotations]) -> dict[str, Any]:
     names = sorted({name for one in annotations for name in one.table["supercategory"].to_pylist()})
     return {
         "title": annotations[0].title,
+        "official": all(one.is_official for one in annotations),
         "classes": len(space),
         "evaluated_classes": len(space.evaluated),
         "classes_without_common_name": sum(not taxon.common_name for taxon in space.taxa),

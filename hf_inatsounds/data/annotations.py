@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from hf_inatsounds.data.annotation_json import (
 )
 from hf_inatsounds.data.labels import LabelSpace
 from hf_inatsounds.errors import AnnotationError, SourceError
-from hf_inatsounds.schema import COLUMNS, RANKS
+from hf_inatsounds.schema import COLUMNS, OFFICIAL_FILES, OFFICIAL_TITLE, RANKS, STEMS
 
 __all__ = [
     "Annotations",
@@ -46,6 +46,9 @@ _KEYS: dict[str, tuple[str, ...]] = {
 _ARROW_TYPES = {"label": pa.int64(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 
 
+UNTITLED = "a dataset in the layout of iNatSounds"
+
+
 @dataclass(frozen=True)
 class Annotations:
     """One split's annotations.
@@ -55,12 +58,28 @@ class Annotations:
         table: all columns of the dataset but ``audio``; rows in the JSON's order.
         label_space: the classes.
         title: what the JSON says of itself.
+        md5: of the file that they were read from, a mirror's of the one that it was made from; empty where not known.
     """
 
     split: str
     table: pa.Table
     label_space: LabelSpace
     title: str = ""
+    md5: str = ""
+
+    @property
+    def is_official(self) -> bool:
+        """Whether they were read from the official release's archive.
+
+        False is no proof of the contrary: an unpacked JSON has no md5 that the authors published.
+        """
+        name = f"{STEMS[self.split]}.json.tar.gz"
+        return any(file.name == name and file.md5 == self.md5 for file in OFFICIAL_FILES)
+
+    @property
+    def dataset(self) -> str:
+        """Which dataset they are of, in words: the official one, or what the JSON calls itself, on one line."""
+        return OFFICIAL_TITLE if self.is_official else " ".join(self.title.split()) or UNTITLED
 
     def select(self, name: str) -> pa.Table:
         """The rows of the dataset called ``name``: all, a supercategory in lower case, or evaluation.
@@ -100,7 +119,8 @@ def read_annotations(source: Source, split: str, name: str | None = None) -> Ann
         AnnotationError: if they are missing, not JSON, or contradict themselves.
     """
     name = name or require_annotation_file(source, split)
-    return parse_annotations(read_document(source, name), split=split, where=source.path(name))
+    document, md5 = read_document(source, name)
+    return replace(parse_annotations(document, split=split, where=source.path(name)), md5=md5)
 
 
 def parse_annotations(document: Any, *, split: str, where: str) -> Annotations:

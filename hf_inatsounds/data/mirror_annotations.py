@@ -20,7 +20,9 @@ def mirror_annotations(mirror: Mirror, split: str) -> Annotations:
     try:
         label_space, table = mirror.file(FILE_NAME), mirror.file(f"annotations/{split}.parquet")
         rows = pq.read_table(table).replace_schema_metadata(None)
-        return Annotations(split, rows, LabelSpace.load(label_space.parent), str(mirror.manifest["title"]))
+        title, md5 = str(mirror.manifest["title"]), mirror.manifest.get("annotations_md5")
+        made_from = str(md5.get(split, "")) if isinstance(md5, dict) else ""  # older mirrors don't say
+        return Annotations(split, rows, LabelSpace.load(label_space.parent), title, made_from)
     except SourceError:
         raise
     except (OSError, ValueError, KeyError, CheckpointError) as error:

@@ -11,7 +11,7 @@ import difflib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ class Selection:
         """
         space, table = annotations.label_space, annotations.select(self.name)
         if not self.conditions:
-            return Annotations(annotations.split, table, space, annotations.title)
+            return replace(annotations, table=table, label_space=space)
         classes = self._classes(space)
         keep = classes[table["label"].to_numpy()]
         for key in RECORDING_KEYS:
@@ -108,7 +108,7 @@ class Selection:
         table = table.filter(pa.array(keep))
         if self.relabels:
             space, table = self._relabelled(space, table, classes)
-        return Annotations(annotations.split, table, space, annotations.title)
+        return replace(annotations, table=table, label_space=space)
 
     def _classes(self, space: LabelSpace) -> Array:
         """(C,) whether each class is wanted."""

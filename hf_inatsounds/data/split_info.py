@@ -22,7 +22,7 @@ from hf_inatsounds.data.selection import Selection
 from hf_inatsounds.data.selection_values import Select
 from hf_inatsounds.errors import AnnotationError, SourceError
 from hf_inatsounds.fingerprints import changed_facts, fingerprint, table_fingerprint
-from hf_inatsounds.schema import OFFICIAL_CLASSES, SPLITS, STEMS
+from hf_inatsounds.schema import SPLITS, STEMS
 
 COMMIT = "commit"
 """In the state of a mirror: its commit on the Hub, in a folder the digest of its manifest."""
@@ -47,6 +47,7 @@ class SplitInfo:
         annotations: SHA-256 of all that the annotations say of the split, and of the classes.
         state: file of the source → its state when the annotations were read; of a mirror its ``COMMIT``.
         selection: which of the split's recordings it is about.
+        official: whether the annotations are known to be the official release's.
     """
 
     source: str
@@ -61,6 +62,7 @@ class SplitInfo:
     annotations: str = ""
     state: State = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
+    official: bool = False
 
     @property
     def present(self) -> Array:
@@ -148,16 +150,14 @@ def split_info(source: str, name: str, split: str, index: str = "", select: Sele
     selection = Selection.parse(name, select)
     annotations = chosen_annotations(source, selection, split, state.get(COMMIT) if is_hub_id(source) else None)
     table = annotations.table
-    official = len(annotations.label_space) == OFFICIAL_CLASSES
-    title = "iNaturalist Sounds Dataset" if official else annotations.title or "a dataset in the layout of iNatSounds"
     hours = annotated_hours(table["duration_s"].to_pylist())
     labels = table["label"].to_numpy().astype(np.int64)
     ordered = table.sort_by("recording_id")
     revision = table_fingerprint(ordered.select(["recording_id", "label", "file_name"]))
     said = {"table": table_fingerprint(ordered), "classes": [asdict(taxon) for taxon in annotations.label_space.taxa]}
     return SplitInfo(
-        source, name, split, annotations.label_space, labels, hours, title, index, revision, fingerprint(said), state,
-        selection,
+        source, name, split, annotations.label_space, labels, hours, annotations.dataset, index, revision,
+        fingerprint(said), state, selection, annotations.is_official,
     )  # fmt: skip
 
 

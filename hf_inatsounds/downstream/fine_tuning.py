@@ -127,7 +127,7 @@ def fine_tune(task: Task, fold: Fold, recipe: Recipe, work: Path, *, quiet: bool
             shutil.rmtree(out, ignore_errors=True)
         with _datasets_cache(work / "arrow"):
             run = train(changed(recipe, source=str(source), output_dir=str(out)), resume=resume, quiet=quiet)
-    return out, {key: run[key] for key in ("parameters", "epochs", "steps", "seconds", "best")}
+    return out, {key: run[key] for key in ("parameters", "epochs", "steps", "seconds", "best", "validation")}
 
 
 def write_source(task: Task, fold: Fold, folder: Path, *, hold_out: bool, seed: int) -> None:

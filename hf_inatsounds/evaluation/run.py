@@ -243,6 +243,7 @@ def _model(classifier: Classifier, checkpoint: str, digest: str | None) -> dict[
 def _dataset(info: SplitInfo, n_recordings: int) -> dict[str, Any]:
     return {
         "title": info.title,
+        "official": info.official,
         "name": info.name,
         "select": dict(info.selection.conditions) or None,
         "split": info.split,
@@ -273,7 +274,7 @@ def _byte_identical(out: Path, checkpoint: Path) -> dict[str, int] | None:
 def _training(checkpoint: Path, digest: str | None) -> dict[str, Any] | None:
     """What is quoted of a checkpoint's training; None for one from elsewhere, and beside another run's record."""
     run = read_record(checkpoint / TRAIN_FILE)
-    quoted = ("seed", "dataset", "epochs", "steps", "recordings", "best")
+    quoted = ("seed", "dataset", "epochs", "steps", "recordings", "best", "validation")
     if run.get("checkpoint_sha256") != digest or not set(quoted) <= run.keys():
         return None
     return {key: run[key] for key in quoted}

@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.files import replacing
-from hf_inatsounds.geo.kernels import NEIGHBOURS, class_sums, likelihood_ratio, unit_vectors, widths
+from hf_inatsounds.geo.kernels import NEIGHBOURS, class_sums, likelihood_ratio, near, reach, unit_vectors, widths
 from hf_inatsounds.geo.validation import choose
 from hf_inatsounds.metrics.thresholds import cores
 
@@ -23,7 +23,7 @@ EARTH_RADIUS_KM = 6_371.0
 SHORTEST_KM = 10.0
 """No kernel is narrower: observers' places are obscured by up to some 20 km for threatened species."""
 
-PORTION = 64  # places at a time: 70 MB of kernels for the official train split
+PORTION = 64  # places at a time: at most 70 MB of kernels for the official train split, where all reach them
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,21 @@ class FittedPrior:
         """The ratio r, (B, C) float32 > 0, 1 for unknown classes: what a soft combination multiplies scores by."""
         points = unit_vectors(latitude, longitude)
         found = np.ones((len(points), len(self.species)), np.float32)
-        counts = self.counts[self.known]
+        known = np.flatnonzero(self.known)
+        counts = self.counts[known]
+        classes = np.repeat(np.arange(len(known)), counts)  # of each kernel
 
-        def one(first: int) -> None:
-            part = slice(first, first + PORTION)
-            sums = class_sums(points[part], self.places, self.concentration, counts)
-            found[part, self.known] = likelihood_ratio(sums, counts, self.smoothing)
+        def one(group: tuple[Array, Array]) -> None:
+            rows, kernels = group
+            here, n_here = np.unique(classes[kernels], return_counts=True)
+            sums = np.zeros((len(rows), len(known)))
+            if len(kernels):
+                sums[:, here] = class_sums(points[rows], self.places[kernels], self.concentration[kernels], n_here)
+            found[np.ix_(rows, known)] = likelihood_ratio(sums, counts, self.smoothing)
 
+        groups = near(points, self.places, reach(self.concentration), most=PORTION) if len(points) else ()
         with ThreadPoolExecutor(cores()) as pool:  # numpy's exp and products run without the interpreter's lock
-            list(pool.map(one, range(0, len(points), PORTION)))
+            list(pool.map(one, groups))
         return found
 
     def save(self, path: str | Path) -> None:

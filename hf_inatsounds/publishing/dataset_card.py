@@ -13,7 +13,7 @@ import pyarrow as pa
 from hf_inatsounds.data.annotations import Annotations, annotated_hours
 from hf_inatsounds.publishing.plan import Plan
 from hf_inatsounds.reports.markdown import render_markdown
-from hf_inatsounds.schema import CITATION, LICENSE, OFFICIAL_CLASSES, TERMS
+from hf_inatsounds.schema import CITATION, LICENSE, OFFICIAL_TITLE, TERMS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MEANINGS = {
@@ -37,14 +37,14 @@ def render_dataset_card(
     """
     tables = _rows(plan, annotations, records)
     space = annotations[plan.settings.splits[0]].label_space
-    official = len(space) == OFFICIAL_CLASSES
-    title = "iNaturalist Sounds Dataset" if official else annotations[plan.settings.splits[0]].title
+    official = all(annotations[split].is_official for split in plan.settings.splits)
     counts = {key: count_reasons(records, key) for key in ("kept_as_original_bytes", "left_out")}
     return render_markdown(
         "hf_inatsounds.publishing",
         "dataset_card.md.jinja",
         metadata=metadata(plan, sum(table.num_rows for table in tables.values())),
-        title=" ".join((title or "A dataset in the layout of iNatSounds").split()),
+        title=OFFICIAL_TITLE if official else _title(plan, annotations),
+        official=official,
         has_audio=bool(plan.shards),
         has_index=has_index,
         place=place,
@@ -66,6 +66,12 @@ def render_dataset_card(
         terms=TERMS,
         citation=CITATION,
     )
+
+
+def _title(plan: Plan, annotations: Mapping[str, Annotations]) -> str:
+    """What the first split that is not the official release's calls itself, as a heading."""
+    name = next(annotations[split] for split in plan.settings.splits if not annotations[split].is_official).dataset
+    return name[0].upper() + name[1:]
 
 
 def render_waiting_card() -> str:

@@ -214,6 +214,7 @@ class MirrorBuilder:
             "fingerprint": self.plan.fingerprint,
             "facts": dict(self.plan.facts),
             "title": self.annotations[self.plan.settings.splits[0]].title,
+            "annotations_md5": {split: self.annotations[split].md5 for split in self.plan.settings.splits},
             "settings": describe(self.plan.settings),
             "recordings": sum(record["rows"] for record in records),
             "configs": count_rows(self.plan, self.annotations, records),

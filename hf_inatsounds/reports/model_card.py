@@ -23,7 +23,7 @@ from hf_inatsounds.reports import (
 )
 from hf_inatsounds.reports.markdown import render_markdown
 from hf_inatsounds.runtime.installing import INSTALL
-from hf_inatsounds.schema import CITATION, LICENSE, OFFICIAL_CLASSES, TERMS
+from hf_inatsounds.schema import CITATION, LICENSE, TERMS
 
 CARD_FILE = "README.md"
 _FAMILIES = {
@@ -163,7 +163,7 @@ def render_card(evaluations: list[dict[str, Any]]) -> str:
         training_sentence=_trained_on(first, training),
         family=_FAMILIES.get(first["model"]["architecture"], f"A {first['model']['architecture']}"),
         evaluations=[_shown(results) for results in evaluations],
-        official=first["dataset"]["classes"] == OFFICIAL_CLASSES,
+        official=(training or first)["dataset"].get("official", False),
         terms=TERMS,
         install=INSTALL,
         citation=CITATION,

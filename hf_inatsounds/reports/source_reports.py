@@ -14,8 +14,9 @@ MOST_LINES = 5
 
 def annotations_text(summary: dict[str, Any]) -> str:
     """Counts by supercategory and split, and licences, as tables."""
+    official = "the official annotations by their md5" if summary["official"] else "not by md5 the official annotations"
     head = (
-        f"{printable(summary['title']) or 'no title'}: {summary['classes']:,} classes, "
+        f"{printable(summary['title']) or 'no title'}, {official}: {summary['classes']:,} classes, "
         f"{summary['evaluated_classes']:,} evaluated, {summary['classes_without_common_name']:,} without a common name"
     )
     rows = [["supercategory", "split", "species", "recordings", "hours", "with place", "no common name"]]

@@ -199,7 +199,6 @@ def defect_lines(report: dict[str, Any], most: int = 50) -> list[str]:
 
 def training_report(run: dict[str, Any]) -> str:
     """The run folder's ``report.md``."""
-    best = run["best"]
     lines = [
         "# Training run",
         "",
@@ -212,21 +211,47 @@ def training_report(run: dict[str, Any]) -> str:
     if run.get("start"):
         lines += [f"From the checkpoint: {run['start']['told']}.", ""]
     if run["history"]:
-        name = "nearest-neighbour mAP" if run["objective"] == "contrastive" else "mAP"
-        told = f"The validation {name} is undefined; the checkpoint is the last one."
-        if best is not None:
-            told = (
-                f"Best validation {name} {best['map']:.3f}, after epoch {best['epoch']:g}; the checkpoint is that one."
-            )
-        lines += [told, ""]
+        lines += [*_measured(run), ""]
         rows = [["epoch", "loss", "mAP", "F1-max", "ROC-AUC", "top-1"]]
         for entry in run["history"]:
             values = [number_text(entry.get(key)) for key in ("loss", "map", "f1_max", "roc_auc", "top1")]
             rows.append([f"{entry['epoch']:g}", *values])
-        lines += ["## Validation", "", markdown_table(rows), ""]
+        said = setting_text(run["validation"])
+        lines += ["## Validation", "", f"During the run, on the {said}.", "", markdown_table(rows), ""]
     lines += ["## Recordings", "", *defect_lines(run["defects"]), ""]
     lines += ["## Environment", "", *(f"- {name} {version}" for name, version in run["environment"].items()), ""]
     return "\n".join(lines)
+
+
+def _measured(run: dict[str, Any]) -> list[str]:
+    """What a run reached, each number with what it was measured on."""
+    name = "nearest-neighbour mAP" if run["objective"] == "contrastive" else "mAP"
+    best, final, during = run["best"], run["final"], setting_text(run["validation"])
+    told = f"The validation {name} is undefined; the checkpoint is the last one."
+    if best is not None:
+        told = f"Best validation {name} {best['map']:.3f}, after epoch {best['epoch']:g}, on the {during}; "
+        told += "the checkpoint is that one."
+    if final is None or run["final_validation"] == run["validation"]:
+        return [told]
+    reached = f"Final {name} {number_text(final['map'])}, of the saved weights, on the "
+    reached += f"{setting_text(run['final_validation'])}."
+    return [reached, "", f"{told} That setting chose the checkpoint; the final one is the model's result."]
+
+
+def setting_text(validation: dict[str, Any]) -> str:
+    """What a validation's numbers were measured on.
+
+    Args:
+        validation: the ``split``, ``windows`` ("full" or "cheap"), and how many ``recordings`` of how many (``of``).
+
+    >>> setting_text({"split": "validation", "windows": "full", "recordings": 45698, "of": 45698})
+    'validation split (all windows of all 45,698 recordings)'
+    >>> setting_text({"split": "validation", "windows": "cheap", "recordings": 500, "of": 45698})
+    'validation split (the central window of 500 of 45,698 recordings)'
+    """
+    windows = "all windows" if validation["windows"] == "full" else "the central window"
+    part = "all" if validation["recordings"] == validation["of"] else f"{validation['recordings']:,} of"
+    return f"{validation['split']} split ({windows} of {part} {validation['of']:,} recordings)"
 
 
 def number_text(value: float | None) -> str:

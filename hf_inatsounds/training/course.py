@@ -40,6 +40,7 @@ class Course(TrainerCallback):
         batches: are told which epoch begins, and where in it.
         average: is told of each step; None where weights are not averaged.
         interruption: ends the run after the checkpoint of the step in which it came.
+        validated: what its validations are of, in words; empty without one.
         quiet: whether nothing is shown.
     """
 
@@ -50,10 +51,11 @@ class Course(TrainerCallback):
         average: WeightAverage | None,
         interruption: Interruption,
         *,
+        validated: str,
         quiet: bool,
     ) -> None:
         self.recipe, self.batches, self.average, self.interruption = recipe, batches, average, interruption
-        self.quiet = quiet
+        self.validated, self.quiet = validated, quiet
         self.bar = Bar("training", quiet=quiet)
         self.loss = math.nan
         self.history: list[dict[str, float]] = []
@@ -122,7 +124,7 @@ class Course(TrainerCallback):
         told = [f"loss {self.loss:.3f}"] if not math.isnan(self.loss) else []
         names = {"map": f"validation {self.recipe.validated_by}", "top1": "top-1"}
         told += [f"{name} {shown(entry[key])}" for key, name in names.items()]
-        self.bar.say(f"epoch {entry['epoch']:g}: {', '.join(told)}")
+        self.bar.say(f"epoch {entry['epoch']:g}: {', '.join(told)}; {self.validated}")
         self._stop_if_no_better(control)
 
     def _stop_if_no_better(self, control: Any) -> None:
@@ -166,13 +168,14 @@ CURVES_FILE = "curves.png"
 _LOSS, _RATE, _MAP, _BEST = "#3b6ea5", "#7a7a7a", "#2e7d4f", "#c0392b"
 
 
-def draw_curves(log: Sequence[dict[str, Any]], path: str | Path, *, title: str) -> None:
+def draw_curves(log: Sequence[dict[str, Any]], path: str | Path, *, title: str, setting: str) -> None:
     """Loss with the learning rate, and the validation's metrics, over steps.
 
     Args:
         log: the Trainer's log history: entries with ``step`` and ``loss``, ``learning_rate``, ``eval_map`` …
         path: of the PNG, written whole or not at all.
         title: above both.
+        setting: what the validation's metrics are of, in words; empty without a validation.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -186,6 +189,7 @@ def draw_curves(log: Sequence[dict[str, Any]], path: str | Path, *, title: str) 
     _training(panels[0], log)
     if validated:
         _validation(panels[1], log)
+        panels[1].set_title(setting, fontsize=8)
     for panel in panels:
         panel.set_xlabel("optimiser step")
         panel.set_xlim(0, 1.03 * max(entry["step"] for entry in log))

@@ -23,7 +23,7 @@ from hf_inatsounds.fingerprints import (
 )
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.progress import note
-from hf_inatsounds.reports import training_report
+from hf_inatsounds.reports import setting_text, training_report
 from hf_inatsounds.runtime.devices import choose_device, device_name
 from hf_inatsounds.schema import OFFICIAL_FILES, STEMS
 from hf_inatsounds.training.arguments import PLACES, read_recipe, recipe_yaml
@@ -185,7 +185,9 @@ def write_end(out: Path, classifier: Classifier, run: dict[str, Any], log: list[
             os.replace(partial / name, out / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    draw_curves(log, out / CURVES_FILE, title=f"{run['model']}, {run['objective']}, seed {run['seed']}")
+    title = f"{run['model']}, {run['objective']}, seed {run['seed']}"
+    setting = setting_text(run["validation"]) if run["validation"] else ""
+    draw_curves(log, out / CURVES_FILE, title=title, setting=setting)
     write_text(out / REPORT_FILE, training_report(defined(run)))
     records = (RECIPE_FILE, ORIGIN_FILE, REPORT_FILE, CURVES_FILE)
     digests = {name: file_digest(out / name) for name in records}

@@ -18,6 +18,7 @@ from hf_inatsounds.errors import InatSoundsError, InterruptedRunError, StoppedEr
 from hf_inatsounds.evaluation import environment
 from hf_inatsounds.files import defined
 from hf_inatsounds.progress import note
+from hf_inatsounds.reports import setting_text
 from hf_inatsounds.training.checkpoints import Position, last_checkpoint
 from hf_inatsounds.training.course import Course, best_of
 from hf_inatsounds.training.interruption import Interruption, Stop, failures_named, refusals_named
@@ -133,11 +134,15 @@ def make_trainer(setup: Setup, start: Begun, *, quiet: bool = False) -> CropTrai
     with refusals_named(), _tensorboard_in(recipe.out):
         trainer = setup.trainer()
     trainer.run, trainer.check_folder, trainer.interruption = start.run, start.check, interruption
+    validated = ""
     if isinstance(trainer.validate, Validator):
         trainer.validate.classifier = trainer.whole
+        validated = setting_text(trainer.validate.setting(full=False))
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    trainer.course = Course(recipe, trainer.batches, trainer.average, interruption, quiet=quiet or not main)
+    trainer.course = Course(
+        recipe, trainer.batches, trainer.average, interruption, validated=validated, quiet=quiet or not main
+    )
     trainer.add_callback(trainer.course)
     if main:
         if told := start_of(setup.classifier):
@@ -210,6 +215,8 @@ def _final(trainer: CropTrainer, course: Course) -> dict[str, float] | None:
     if trainer.validate.is_full and course.history:
         entry = best_of(course.history) or course.history[-1]
         return {key: value for key, value in entry.items() if key not in ("epoch", "step", "loss")}
+    setting = setting_text(trainer.validate.setting(full=True))
+    note(f"final validation of the saved weights: {setting}", quiet=course.quiet)
     return trainer.validate(full=True)
 
 
@@ -228,18 +235,19 @@ def _tensorboard_in(out: Path) -> Iterator[None]:
 
 def _outcome(setup: Setup, trainer: CropTrainer, course: Course) -> dict[str, Any]:
     """What ``train.json`` holds, but for the time it took."""
-    recipe = setup.recipe
-    setting = {
-        "windows": recipe.data.validation, "recordings": recipe.data.validation_recordings or "all",
-        "dtype": precision_name(recipe),
-    }  # fmt: skip
+    during, at_last = None, None
+    if isinstance(trainer.validate, Validator):
+        during, at_last = (
+            {**trainer.validate.setting(full=full), "dtype": precision_name(setup.recipe)} for full in (False, True)
+        )
     return {
         **summary(setup),
         "epochs": round(trainer.state.epoch or 0, 2),
         "steps": trainer.state.global_step,
         "recordings_per_step": setup.part.step_items,
         "stopped_early": course.stopped_early,
-        "validation": setting if setup.validation else None,
+        "validation": during,
+        "final_validation": at_last,
         "best": best_of(course.history),
         "history": course.history,
         "losses": [[one["step"], one["loss"]] for one in trainer.state.log_history if "loss" in one],

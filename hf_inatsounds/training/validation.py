@@ -59,8 +59,18 @@ class Validator:
 
     @property
     def is_full(self) -> bool:
-        """Whether validation during the run is the paper's whole protocol."""
-        return self.recipe.data.validation == "full" and len(self._chosen(full=False)) == len(self.info.labels)
+        """Whether validation during the run is the same as at its end, which is the paper's whole protocol."""
+        return self.setting(full=False) == self.setting(full=True)
+
+    def setting(self, *, full: bool) -> dict[str, Any]:
+        """What the numbers are of: split, windows ("full" or "cheap"), and how many recordings of how many."""
+        return {
+            "split": self.info.split, "windows": self._windows(full=full),
+            "recordings": len(self._chosen(full=full)), "of": len(self.info.labels),
+        }  # fmt: skip
+
+    def _windows(self, *, full: bool) -> str:
+        return "full" if full else self.recipe.data.validation
 
     def __call__(self, *, full: bool = False) -> dict[str, float]:
         """Metrics on the recipe's setting, or on the full one.
@@ -69,7 +79,7 @@ class Validator:
             ScoresError: if the split gives no recording.
         """
         window = self.classifier.window
-        if self.recipe.data.validation == "cheap" and not full:
+        if self._windows(full=full) == "cheap":
             window = CentralWindow(window.size_s, window.stride_s)
         rows, batch_size = self._rows(self._mine(full=full)), self.recipe.training.per_device_eval_batch_size
         found = []
@@ -198,10 +208,9 @@ class NeighbourValidator(Validator):
     ``map`` and ``top1`` are :func:`neighbour_metrics`', and say nothing of a classifier's.
     """
 
-    @property
     @override
-    def is_full(self) -> bool:
-        return len(self._chosen(full=False)) == len(self.info.labels)
+    def _windows(self, *, full: bool) -> str:
+        return "cheap"
 
     @override
     def __call__(self, *, full: bool = False) -> dict[str, float]:

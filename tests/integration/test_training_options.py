@@ -26,10 +26,16 @@ ROOT = Path(__file__).parents[2]
 VALIDATED = {"validation_split": "validation"}
 
 
-def test_cheap_validation_looks_at_one_window_of_some_recordings_and_the_end_at_all(tiny, tmp_path):
+def test_cheap_validation_looks_at_one_window_of_some_recordings_and_the_end_at_all(tiny, tmp_path, capsys):
     cheap = {"validation": "cheap", "validation_recordings": 4}
-    run = train(small_recipe(tiny, tmp_path, num_train_epochs=2, **VALIDATED, **cheap), quiet=True)
-    assert run["validation"] == {"windows": "cheap", "recordings": 4, "dtype": "float32"}
+    run = train(small_recipe(tiny, tmp_path, num_train_epochs=2, **VALIDATED, **cheap))
+    during = {"split": "validation", "windows": "cheap", "recordings": 4, "of": 6, "dtype": "float32"}
+    assert run["validation"] == during
+    assert run["final_validation"] == {**during, "windows": "full", "recordings": 6}
+    lines = capsys.readouterr().err.splitlines()
+    each = [line.endswith("; validation split (the central window of 4 of 6 recordings)") for line in lines]
+    announced = lines.index("final validation of the saved weights: validation split (all windows of all 6 recordings)")
+    assert sum(each[:announced]) == 2
     setup = set_up(small_recipe(tiny, tmp_path / "full", model=str(tmp_path), config={}, **VALIDATED))
     setup.classifier = load_classifier(tmp_path)
     assert setup.validator()() == pytest.approx(run["final"])  # all windows of all recordings, the saved weights

@@ -6,6 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hf_inatsounds.data.labels import LabelSpace, Taxon
 from hf_inatsounds.data.selection import Selection
@@ -13,7 +15,7 @@ from hf_inatsounds.data.split_info import chosen_annotations
 from hf_inatsounds.errors import GeoError
 from hf_inatsounds.evaluation.measures import Bootstrap, geo_measures
 from hf_inatsounds.geo import FittedPrior, Reweighting, SinrPrior, apply_prior, fit_prior, load_prior
-from hf_inatsounds.geo.kernels import class_sums, unit_vectors, widths
+from hf_inatsounds.geo.kernels import class_sums, likelihood_ratio, near, reach, unit_vectors, widths
 from hf_inatsounds.scoring import FileScores
 
 
@@ -87,6 +89,40 @@ def test_widths_are_distances_to_neighbours_of_the_same_class():
     angles = np.sort(np.arccos(np.clip(mine @ mine.T, -1, 1)), axis=1)[:, 5]
     np.testing.assert_allclose(found[:8], angles, atol=1e-6)
     assert found[-1] == pytest.approx(np.median(found[:-1]))
+
+
+def on_the_sphere(generator, n):
+    """Places in clusters, at the poles, around the date line, and anywhere."""
+    centres = np.array([[48.0, 10.0], [90.0, 0.0], [-90.0, 0.0], [0.0, 180.0], [38.0, -98.0]])
+    place = centres[generator.integers(len(centres), size=n)] + generator.normal(0, 3, (n, 2))
+    anywhere = generator.random(n) < 0.3
+    place[anywhere] = generator.uniform((-90, -180), (90, 180), (anywhere.sum(), 2))
+    return np.clip(place[:, 0], -90, 90), (place[:, 1] + 180) % 360 - 180
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(0, 150))
+@settings(max_examples=25)
+def test_what_near_kernels_say_is_what_all_of_them_say(seed, n, n_asked):
+    generator = np.random.default_rng(seed)
+    counts = np.append(np.bincount(generator.integers(7, size=n), minlength=7), 0)  # the last class is unknown
+    width = np.clip(generator.lognormal(-3, 1.5, n), 1.5e-3, np.pi)  # 10 km to half around the earth
+    places = unit_vectors(*on_the_sphere(generator, n)).astype(np.float32)
+    prior = FittedPrior(tuple("abcdefgh"), places, (1 / width**2).astype(np.float32), counts, 0.1, {})
+    latitude, longitude = on_the_sphere(generator, n_asked)
+    known = prior.known
+    sums = class_sums(unit_vectors(latitude, longitude), places, prior.concentration, counts[known])
+    found = prior.likelihood(latitude, longitude)
+    np.testing.assert_allclose(found[:, known], likelihood_ratio(sums, counts[known], 0.1), rtol=1e-6)
+    assert (found[:, ~known] == 1).all()
+
+
+def test_places_are_compared_with_those_around_them_alone():
+    generator = np.random.default_rng(0)
+    places, points = (unit_vectors(*on_the_sphere(generator, n)) for n in (4_000, 2_000))
+    reaches = reach(np.full(len(places), 1 / 0.005**2))  # 32 km
+    groups = list(near(points, places, reaches, most=32))
+    assert sorted(np.concatenate([rows for rows, _ in groups])) == list(range(len(points)))
+    assert sum(len(rows) * len(kernels) for rows, kernels in groups) < 0.2 * len(points) * len(places)
 
 
 def test_a_prior_is_saved_and_found_again_by_names(fitted, tmp_path):

@@ -139,16 +139,28 @@ def test_the_same_recording_counts_once():
     assert twice.report() == log().report()
 
 
+CHEAP = {"split": "validation", "windows": "cheap", "recordings": 5, "of": 90, "dtype": "float32"}
+FULL = {**CHEAP, "windows": "full", "recordings": 90}
+
+
 def test_a_training_report_has_the_course_and_the_defects():
     entry = {"epoch": 1.0, "loss": 2.0, **{key: FILE[key] for key in ("map", "f1_max", "roc_auc", "top1")}}
     run = {
         "model": "ast-tiny", "objective": "multiclass", "parameters": 5, "seed": 0, "recordings": 8, "hours": 0.1,
         "dataset": {"title": "tones", "split": "train"}, "epochs": 1.0, "steps": 4, "seconds": 9.0, "processes": 1,
         "best": entry, "history": [entry], "defects": log().report(), "environment": {"torch": "2.13.0"},
+        "final": {"map": 0.0024}, "validation": CHEAP, "final_validation": FULL,
     }  # fmt: skip
     text = training_report(run)
     assert "| 1 | 2.000 | 0.123 |" in text
     assert "2 empty" in text
+    during, at_last = "(the central window of 5 of 90 recordings)", "(all windows of all 90 recordings)"
+    first, second = text.split("Best validation mAP 0.123, after epoch 1, on the validation split ")
+    assert first.endswith(f"Final mAP 0.002, of the saved weights, on the validation split {at_last}.\n\n")
+    assert second.startswith(during)
+    assert f"During the run, on the validation split {during}." in text
+    same = training_report({**run, "final_validation": CHEAP})
+    assert "Final mAP" not in same
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
