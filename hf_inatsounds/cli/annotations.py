@@ -19,7 +19,6 @@ from hf_inatsounds.schema import SPLITS
 
 if TYPE_CHECKING:
     from hf_inatsounds.data.annotations import Annotations
-    from hf_inatsounds.data.selection import Selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
     splits = [arguments.split] if arguments.split else splits_of(where)
     selection = Selection.parse(arguments.name, arguments.select)
     odd = OddOnes("annotations")
-    read = list(filter(None, (_read(where, selection, split, odd) for split in splits)))
+    read = list(filter(None, (_read(where, split, odd) for split in splits)))
     odd.require_others(read)
+    read = [selection.apply(one) for one in read]
     summary = {"source": public_place(where), **summarise_annotations(read), "failed": odd.reasons}
     show(summary, annotations_text(summary), as_json=arguments.json)
     return odd.exit_code()
 
 
-def _read(source: str, selection: Selection, split: str, odd: OddOnes) -> Annotations | None:
-    from hf_inatsounds.data.split_info import chosen_annotations
+def _read(source: str, split: str, odd: OddOnes) -> Annotations | None:
+    from hf_inatsounds.data.split_info import all_annotations
 
     with odd.named(split):
-        return chosen_annotations(source, selection, split)
+        return all_annotations(source, split)
     return None

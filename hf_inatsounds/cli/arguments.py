@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from hf_inatsounds.archives.fetch import is_repo_id
 from hf_inatsounds.data.selection_keys import HELP
-from hf_inatsounds.errors import encodable, printable, shortened
+from hf_inatsounds.errors import ArgumentsError, encodable, printable, shortened
 from hf_inatsounds.runtime.ranges import BATCH_SIZE, SECONDS, SEED, Range
 
 MOST_IN_NAME_BYTES = 255
@@ -149,7 +149,22 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def add_select(parser: argparse.ArgumentParser) -> None:
     """``--select`` alone."""
-    parser.add_argument("--select", action="append", metavar="KEY=VALUE", help=HELP)
+    parser.add_argument("--select", type=condition, action="append", metavar="KEY=VALUE", help=HELP)
+
+
+def condition(text: str) -> str:
+    """A condition of a selection; whether its names are in the annotations is seen when they are read.
+
+    >>> condition("family=Ranidae")
+    'family=Ranidae'
+    """
+    from hf_inatsounds.data.selection_values import read_conditions
+
+    try:
+        read_conditions([text])
+    except ArgumentsError as error:
+        raise argparse.ArgumentTypeError(shortened(str(error), 250)) from None
+    return text
 
 
 def _in_utf8(text: str) -> str:

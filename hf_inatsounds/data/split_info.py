@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_inatsounds.archives.fetch import Source, held, is_hub_id
 from hf_inatsounds.archives.source_state import State, audio_state
-from hf_inatsounds.data.annotations import Annotations, annotated_hours, annotation_file, read_annotations
+from hf_inatsounds.data.annotations import Annotations, annotated_hours, annotation_file, require_annotation_file
 from hf_inatsounds.data.archive_rows import OPEN, ArchiveRows
 from hf_inatsounds.data.builder import INatSounds
 from hf_inatsounds.data.labels import LabelSpace
@@ -17,6 +17,7 @@ from hf_inatsounds.data.loading import open_dataset
 from hf_inatsounds.data.mirror import is_mirror, open_mirror
 from hf_inatsounds.data.mirror_annotations import mirror_annotations, mirror_splits
 from hf_inatsounds.data.mirror_rows import MirrorRows
+from hf_inatsounds.data.prepared import annotation_identity, parsed_annotations
 from hf_inatsounds.data.rows import FolderRows, ForwardRows, Rows
 from hf_inatsounds.data.selection import Selection
 from hf_inatsounds.data.selection_values import Select
@@ -109,7 +110,7 @@ class SplitInfo:
             )  # fmt: skip
             return ArchiveRows(builder.recordings(self.split), keep=0 if draws else OPEN)
         if self.is_at_hand:
-            return FolderRows(self.selection.apply(read_annotations(source, self.split)).table, source)
+            return FolderRows(self.selection.apply(all_annotations(self.source, self.split)).table, source)
         return None
 
     def scored_rows(self, *, draws: bool = False) -> Rows | ForwardRows:
@@ -176,16 +177,25 @@ def chosen_annotations(source: str, selection: Selection, split: str, revision: 
     Raises:
         SourceError, AnnotationError: as :func:`split_info`.
     """
-    if split not in SPLITS:
-        raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
-    if is_mirror(source):
-        annotations = mirror_annotations(open_mirror(source, revision, where=f"{source}, {split}"), split)
-    else:
-        annotations = read_annotations(Source.parse(source), split)
-    chosen = selection.apply(annotations)
+    chosen = selection.apply(all_annotations(source, split, revision))
     if not chosen.table.num_rows:
         raise SourceError("no recordings", where=f"{source}, {split}, {selection}", expected="at least one")
     return chosen
+
+
+def all_annotations(source: str, split: str, revision: str | None = None) -> Annotations:
+    """The annotations of a split; of a mirror on the Hub in a revision.
+
+    Raises:
+        SourceError, AnnotationError: as :func:`split_info`.
+    """
+    if split not in SPLITS:
+        raise SourceError("unknown split", where="split", found=repr(split), expected=", ".join(SPLITS))
+    if is_mirror(source):
+        return mirror_annotations(open_mirror(source, revision, where=f"{source}, {split}"), split)
+    parsed = Source.parse(source)
+    name = require_annotation_file(parsed, split)
+    return parsed_annotations(parsed, split, name, annotation_identity(parsed, name))
 
 
 def splits_of(source: str) -> list[str]:

@@ -84,6 +84,7 @@ def words(command, work, tiny, **changed):
         "benchmark": {"model": model, "suite": "esc10", "data": str(work / "suite"), "out": "out", "cache": "cache",
                       "bootstrap": "2", "protocol": "few-shot", "shots": "1", "seeds": "1"},
         "compare": {"runs": model},
+        "export": {"source": source, "out": "out", "split": "test"},
         "geo-prior": {"source": source, "out": "p.safetensors"},
         "push": {"run_dir": model, "repo_id": "me/model"},
         "card": {"run_dir": model},

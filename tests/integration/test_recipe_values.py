@@ -88,10 +88,10 @@ def nothing_is_prepared_twice(monkeypatch, tiny):
 
     found = {}
 
-    def once(source, name, split, index=""):
-        key = (source, name, split, index)
+    def once(source, name, split, index="", select=None):
+        key = (source, name, split, index, repr(select))
         if key not in found:
-            found[key] = split_info(source, name, split, index)
+            found[key] = split_info(source, name, split, index, select)
         return found[key]
 
     monkeypatch.setattr(setup, "split_info", once)
