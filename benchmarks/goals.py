@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.official_size import ALL_CLASSES, MOST_EXPONENT, MOST_GB, MOST_GB_ALL_CLASSES
+
 Figures = dict[str, Any]
 
 
@@ -83,6 +85,24 @@ def training(figures: Figures) -> list[str]:
     ]
 
 
+def official_size(figures: Figures) -> list[str]:
+    """The limits of every command at the official size: growth, and memory of a process."""
+    used = {name: found for name, found in figures.items() if isinstance(found, dict)}
+    said = []
+    if all("exponent" in found for found in used.values()):
+        steepest = max(used, key=lambda name: float(used[name]["exponent"]))
+        what = f"largest exponent, of {steepest}"
+        said.append(verdict(what, used[steepest]["exponent"], MOST_EXPONENT, at_most=True))
+    gb = {name: found["largest process, GB"] for name, found in used.items()}
+    every = gb.pop(ALL_CLASSES)
+    largest = max(gb, key=lambda name: float(gb[name]))
+    return [
+        *said,
+        verdict(f"largest process, GB, of {largest}", gb[largest], MOST_GB, at_most=True),
+        verdict(f"largest process of {ALL_CLASSES}, GB", every, MOST_GB_ALL_CLASSES, at_most=True),
+    ]
+
+
 def _ratio(found: Figures, name: str) -> str:
     return next(key for key in found if key.endswith(f" : {name.removeprefix('goal for ')}"))
 
@@ -94,6 +114,7 @@ GOALS: dict[str, Callable[[Figures], list[str]]] = {
     "host": host,
     "metrics": metrics,
     "training": training,
+    "official_size": official_size,
 }
 """Benchmark → its goals' sentences."""
 

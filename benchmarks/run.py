@@ -86,6 +86,7 @@ BENCHMARKS = (
     Benchmark("training", "stdout", words=("--json",), quick=("--quick", "--json")),
     Benchmark("archives", "file", words=("--gigabytes", "8"), quick=("--gigabytes", "0.1")),
     Benchmark("publish", "stdout", quick=("--gb", "0.2", "--kills", "0")),
+    Benchmark("official_size", "stdout", quick=("--rows", "0.002", "--steps", "4")),
     Benchmark("index_kills", "stdout", quick=("--gigabytes", "0.1", "--kills", "2")),
 )
 NEED_DATA = ("crop_choice",)
