@@ -1,7 +1,7 @@
 """Every command at the official size, or a share of it: processor time, peak memory, and how both grow.
 
     python -m benchmarks.official_size                  # a fiftieth of the recordings and twice that, all 5,569 species
-    python -m benchmarks.official_size --rows 0.5       # half of them and all: an hour of processor time, 8 GB of disk
+    python -m benchmarks.official_size --rows 0.5       # half of the recordings and all of them
 
 Writes a synthetic archive (`benchmarks.synthetic_archive`) in two sizes and runs the commands on each as a user does,
 one after the other. Processor time is of a command with all its processes, memory is the peak of the largest of them
