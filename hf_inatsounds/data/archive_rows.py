@@ -49,9 +49,10 @@ class ArchiveRows:
         self._process = 0
         self._readers: Readers | None = None
         self._open: OrderedDict[int, tuple[BlockRun, int]] = OrderedDict()
+        self._begun: dict[int, Future[bytes]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": 0, "_readers": None, "_open": OrderedDict()}
+        return {**self.__dict__, "_process": 0, "_readers": None, "_open": OrderedDict(), "_begun": {}}
 
     @property
     def known(self) -> pa.Table:
@@ -63,7 +64,9 @@ class ArchiveRows:
 
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.take`; several requests are in flight."""
-        futures = [self._begin(int(number)) for number in numbers]
+        futures = [
+            self._begun.pop(number) if number in self._begun else self._begin(number) for number in map(int, numbers)
+        ]
         rows = self.known.select([name for name in NEEDED if name != "audio"])
         known = rows.take(pa.array(numbers, pa.int64())).to_pylist()
         return [
@@ -88,6 +91,11 @@ class ArchiveRows:
             if len(self._open) > self._keep:
                 self._open.popitem(last=False)
         return run.begin(number - first)
+
+    def begin(self, numbers: Sequence[int]) -> None:
+        """As :meth:`~hf_inatsounds.data.rows.Rows.begin`; in the order in which they will be taken."""
+        made = {int(number): self._begin(int(number)) for number in numbers if int(number) not in self._begun}
+        self._begun |= made
 
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """As :meth:`~hf_inatsounds.data.rows.Rows.order`, in :data:`LANES`; within a block in the archive's order."""

@@ -184,6 +184,9 @@ class MirrorRows:
         self._files.move_to_end(path)
         return self._files[path]
 
+    def begin(self, numbers: Sequence[int]) -> None:
+        """Row groups are read when the first of their recordings is asked for."""
+
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """As :meth:`~hf_inatsounds.data.rows.Rows.order`, in :data:`LANES`, and permuted within row groups."""
         return LANES.order(self.blocks, step_items, generator, within=True)

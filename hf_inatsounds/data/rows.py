@@ -46,6 +46,9 @@ class Rows(Scored, Protocol):
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """These rows, each with ``NEEDED``; the audio encoded as ``{"bytes", "path"}``."""
 
+    def begin(self, numbers: Sequence[int]) -> None:
+        """Begin to read rows that :meth:`take` will be asked for next, where a source can."""
+
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """A permutation of the numbers in which the rows are read at a good rate.
 
@@ -90,6 +93,9 @@ class ArrowRows:
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`Rows.take`."""
         return rows_of(self._rows[list(numbers)])
+
+    def begin(self, numbers: Sequence[int]) -> None:
+        """Nothing is far away."""
 
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """All orders cost the same."""
@@ -139,6 +145,9 @@ class FolderRows:
         """As :meth:`Rows.take`, with paths in place of bytes."""
         rows = self.known.take(pa.array(numbers, pa.int64())).to_pylist()
         return [{**row, "audio": {"bytes": None, "path": str(self._folder / row["file_name"])}} for row in rows]
+
+    def begin(self, numbers: Sequence[int]) -> None:
+        """Nothing is far away."""
 
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """All orders cost the same."""

@@ -88,6 +88,7 @@ class GlobalBatches(Sampler[list[Item]]):
         self.rows, self.n_recordings, self.part, self.seed = rows, n_recordings, part, seed
         self.epoch = 0
         self.passed = 0
+        self.reads_ahead = False  # whether the rows are read in this process, where nobody else reads ahead
 
     def set_epoch(self, epoch: int, passed: int = 0) -> None:
         """Tell which epoch comes, and how many of its batches a resumed run has behind it."""
@@ -104,6 +105,20 @@ class GlobalBatches(Sampler[list[Item]]):
         return -(-self.n_recordings // self.part.step_items)
 
     def __iter__(self) -> Iterator[list[Item]]:
+        batches = self._batches()
+        if not (self.reads_ahead and isinstance(self.rows, RecordingList)):
+            yield from batches
+            return
+        held = None
+        for batch in batches:
+            self.rows.begin([item for item, _ in batch])  # while a step is taken on the one before
+            if held is not None:
+                yield held
+            held = batch
+        if held is not None:
+            yield held
+
+    def _batches(self) -> Iterator[list[Item]]:
         rows = self.rows
         order: Any = rows
         if isinstance(rows, RecordingList):
@@ -170,6 +185,7 @@ def crop_loader(
     multiprocessing_context: str | None = None,
 ) -> DataLoader[Any]:
     """The loader of one process's batches; workers decode, and none of them decides what comes next."""
+    batches.reads_ahead = not workers
     sampler: Any = batches  # any iterable of lists of items is a batch sampler
     return DataLoader(
         _Rows(batches.rows, batches.n_recordings),

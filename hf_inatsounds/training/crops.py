@@ -217,6 +217,10 @@ class RecordingList(Dataset[Row]):
             for row, repetition, done in zip(self.rows.take(numbers), repetitions, digested, strict=True)
         ]
 
+    def begin(self, numbers: Sequence[int]) -> None:
+        """Begin to read what :meth:`__getitems__` will be asked for next."""
+        self.rows.begin([int(number) % len(self) for number in numbers])
+
     def order(self, seed: int, epoch: int, step_items: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Numbers in the order of a seed and an epoch: all, in one in which the source reads well, or N draws.
 

@@ -27,6 +27,9 @@ class Numbers:
         self.read += list(numbers)
         return [{"number": number} for number in numbers]
 
+    def begin(self, numbers):
+        pass
+
     def order(self, generator, step_items):
         return generator.permutation(self.n)
 
