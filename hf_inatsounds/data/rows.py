@@ -12,6 +12,7 @@ import pyarrow as pa
 from hf_inatsounds.archives.fetch import Source
 from hf_inatsounds.audio.encoded import embedded
 from hf_inatsounds.data.passed_over import PassedOver
+from hf_inatsounds.errors import SourceError
 from hf_inatsounds.progress import note
 
 NEEDED = ("recording_id", "audio", "label", "file_name")
@@ -160,7 +161,16 @@ class FolderRows:
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`Rows.parts`."""
         for part in parts:
-            yield iter(self.take(range(*_within(part, len(self)))))
+            yield (self._whole(row) for row in self.take(range(*_within(part, len(self)))))
+
+    @staticmethod
+    def _whole(row: Row) -> Row:
+        """A row with its recording's bytes: who scores opens no path that a row names."""
+        try:
+            content = Path(row["audio"]["path"]).read_bytes()
+        except OSError as error:
+            raise SourceError("cannot read a recording", where=row["audio"]["path"], found=error.strerror) from error
+        return {**row, "audio": {"bytes": content, "path": row["file_name"]}}
 
 
 class ForwardRows:

@@ -255,7 +255,7 @@ def test_launched_processes_evaluate_together_what_one_evaluates(trained, tiny, 
     refused = subprocess.run(
         [*command, "--processes", "2"], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False
     )
-    assert "--processes: expected 1 where accelerate starts the processes" in refused.stderr
+    assert "processes must be 1 where accelerate starts them" in refused.stderr
 
 
 def test_quickstart_makes_everything_and_touches_nothing_else(tmp_path):

@@ -1,5 +1,6 @@
 """What others trained goes into every command as it is; what needs code of its own goes into none."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -39,7 +40,15 @@ RUN = {
 @pytest.fixture
 def threads_for_processes(monkeypatch):
     """What a scoring process does, without the seconds that it takes to start one."""
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(1))
+
+    @contextlib.contextmanager
+    def threads(count, begin, *shared):
+        begin(*shared)
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+
+    monkeypatch.setattr(processes, "processes", threads)
+    monkeypatch.setattr(processes, "_worker", {})
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
 
 
