@@ -47,6 +47,10 @@ LOCAL_READERS = 4
 AHEAD = 24
 """Recordings read ahead: enough that no reader waits …"""
 
+WHOLE_BYTES = 64 << 20
+"""Of recordings that a shuffled stream may hold while they wait for their turn: a selection of so many is permuted as a
+whole, a larger one by blocks, within which recordings keep their order."""
+
 AHEAD_BYTES = 32 << 20
 """… or as many as have so many bytes: some recordings are twenty minutes long."""
 
@@ -101,6 +105,9 @@ class Recordings:
                 return
 
     def _mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, bytes]]:
+        if self.size[rows].sum() <= WHOLE_BYTES:
+            yield from self._permuted(np.random.default_rng([seed, 3]).permutation(rows)[position:])
+            return
         starts = np.flatnonzero(np.diff(self.blocks[rows], prepend=-1))
         parts = np.split(rows, starts[1:]) if len(rows) else []
         order = mixed_order([len(part) for part in parts], seed)
@@ -110,6 +117,15 @@ class Recordings:
             yield from self._drawn(parts, order, readers)
         finally:
             readers.close()
+
+    def _permuted(self, rows: Array) -> Iterator[tuple[int, bytes]]:
+        """Few recordings in any order: a block's are read together, and wait for their turn."""
+        waiting: dict[int, bytes] = {}
+        for row in rows.tolist():
+            if row not in waiting:
+                waiting.update(self.in_order(np.sort(rows[self.blocks[rows] == self.blocks[row]])))
+            yield row, waiting[row]
+            waiting[row] = b""  # taken; known to have been read
 
     @functools.cached_property
     def identity(self) -> str:

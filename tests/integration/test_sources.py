@@ -400,3 +400,28 @@ def counted(defects):
     """Without the words in which a reason is told: rows of a stream hold silence in place of what does not decode."""
     heard = [(one["recording_id"], one["status"]) for one in defects["heard"]]
     return {**defects, "heard": heard}
+
+
+def test_a_small_selection_is_permuted_as_a_whole_and_its_blocks_are_read_once(large):
+    select = {"genus": ["Genus0", "Genus9"]}
+    with archive_server(large) as server:
+        rows = load_dataset(split="train", source=server.url, index=str(large / "index"), select=select)
+        server.log.clear()
+        orders = [[row["recording_id"] for row in rows.shuffle(seed=seed)] for seed in (0, 1)]
+        sent = server.log.sent_bytes["train.tar.gz"]
+        shuffled = rows.shuffle(seed=0)
+        stream = iter(shuffled)
+        for _ in range(200):
+            next(stream)
+        again = rows.shuffle(seed=0)
+        again.load_state_dict(shuffled.state_dict())
+        server.log.clear()
+        assert [row["recording_id"] for row in again] == orders[0][200:]
+    assert sorted(orders[0]) == sorted(orders[1]) == [row["recording_id"] for row in rows_of(large, select)]
+    kept = sum(one + 1 == two for one, two in pairwise(orders[0]))
+    assert kept < 10  # of 239 pairs; neighbours in the archive part
+    assert sent <= 2 * (240 * 2 * SAMPLES + 4 * BLOCK_BYTES)
+
+
+def rows_of(source, select):
+    return list(load_dataset(split="train", source=source, select=select))
