@@ -22,6 +22,7 @@ from hf_inatsounds.evaluation.classes import fit_classes
 from hf_inatsounds.fingerprints import code_fingerprint, fingerprint, tensors_fingerprint, versions
 from hf_inatsounds.models.classifier import Classifier, load_classifier
 from hf_inatsounds.progress import Bar
+from hf_inatsounds.runtime.alone import Hold
 from hf_inatsounds.runtime.devices import device_count, dtype_name
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.runtime.launching import beside
@@ -113,10 +114,11 @@ class Scoring:
         return [[i] for i in range(n) if not self.blocks.path(i, "scores").exists()]
 
 
-def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str, count: int) -> None:
+def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str, count: int, hold: Hold) -> None:
     """Score the missing blocks in processes of their own, each on a GPU of its own where there are several.
 
-    Each loads ``checkpoint`` anew, onto ``classifier``'s kind of device and in its precision.
+    Each loads ``checkpoint`` anew, onto ``classifier``'s kind of device and in its precision, and holds the folder
+    too: if this process is killed, nobody else begins there before they have ended.
 
     Raises:
         InatSoundsError: what a process raises.
@@ -127,7 +129,7 @@ def score_in_processes(scoring: Scoring, classifier: Classifier, checkpoint: str
     try:
         with (
             contextlib.closing(Bar(f"scoring {scoring.info.split}, parts", quiet=scoring.quiet)) as bar,
-            processes(count, _begin, scoring, model, count, started) as pool,
+            processes(count, _begin, hold, scoring, model, count, started) as pool,
         ):
             bar.start(len(shares))
             for job in as_completed([pool.submit(_work, numbers) for numbers in shares]):
@@ -156,7 +158,7 @@ _worker: dict[str, Any] = {}
 """In a process of the pool: what it scores with."""
 
 
-def _begin(scoring: Scoring, model: tuple[str, str, str], count: int, started: Any) -> None:
+def _begin(_: Hold, scoring: Scoring, model: tuple[str, str, str], count: int, started: Any) -> None:
     with started.get_lock():
         number = started.value
         started.value += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from hf_inatsounds.geo.apply import THRESHOLD
 from hf_inatsounds.metrics.pooling import POOLINGS
 from hf_inatsounds.models.classifier import Classifier
 from hf_inatsounds.progress import note
+from hf_inatsounds.runtime.alone import Hold, alone_in
 from hf_inatsounds.runtime.devices import device_name, dtype_name
 from hf_inatsounds.runtime.launched import Launched
 from hf_inatsounds.scoring import FileScores
@@ -126,7 +128,8 @@ def evaluate(
         What ``results.json`` holds; nothing in a launched process that is not the main one.
 
     Raises:
-        InatSoundsError: checkpoint, dataset or prior do not fit, or a logit is not finite.
+        InatSoundsError: checkpoint, dataset or prior do not fit, a logit is not finite, or another evaluation is under
+            way in ``out``.
     """
     classifier.frontend.check_window(window)
     classes = scored_classes(info, scored)
@@ -189,18 +192,19 @@ def _score(
 ) -> None:
     """Score what is missing; the main process then joins the blocks, under a manifest with ``facts``."""
     is_main = launched is None or launched.is_main_process
-    if is_main and (changed := scoring.blocks.prepare() or changed):
-        note(f"{out} is of another {', '.join(changed)}: scored again", quiet=scoring.quiet)
-    if launched is not None:
-        score_launched(scoring, classifier, launched)
-    elif processes > 1:
-        score_in_processes(scoring, classifier, checkpoint, processes)
-    else:
-        scoring.score(classifier)
-    if is_main:
-        scoring.info.check_state()
-        scoring.info.label_space.save(out)  # so that metrics need neither model nor source
-        scoring.blocks.join(out, facts)
+    with alone_in(out) if is_main else contextlib.nullcontext(Hold(None)) as hold:
+        if is_main and (changed := scoring.blocks.prepare() or changed):
+            note(f"{out} is of another {', '.join(changed)}: scored again", quiet=scoring.quiet)
+        if launched is not None:
+            score_launched(scoring, classifier, launched)
+        elif processes > 1:
+            score_in_processes(scoring, classifier, checkpoint, processes, hold)
+        else:
+            scoring.score(classifier)
+        if is_main:
+            scoring.info.check_state()
+            scoring.info.label_space.save(out)  # so that metrics need neither model nor source
+            scoring.blocks.join(out, facts)
 
 
 def _metrics(out: Path, info: SplitInfo) -> dict[str, dict[str, Any]]:

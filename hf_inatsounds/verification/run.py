@@ -21,7 +21,7 @@ PROCESSES_FROM_BYTES = 256 << 20
 """Below this starting a process takes longer than the work."""
 
 _shared: dict[str, Any] = {}
-"""In a worker: the byte counts and the stop mark that it shares with the main process."""
+"""In a worker: the byte counts that it shares with the main process."""
 
 
 def verify(
@@ -113,36 +113,27 @@ def _run(jobs_to_do: list[Job], jobs: int | None, quiet: bool) -> list[dict[str,
 
 
 def _in_processes(jobs_to_do: list[Job], n_processes: int, bar: Bar) -> list[dict[str, Any]]:
-    context = multiprocessing.get_context("spawn")
-    done, stop = context.Array("Q", len(jobs_to_do)), context.Value("b", 0)
-    with processes(n_processes, _join, done, stop) as pool:
+    done = multiprocessing.get_context("spawn").Array("Q", len(jobs_to_do))
+    with processes(n_processes, _join, done) as pool:
         futures = [pool.submit(_work, position, job) for position, job in enumerate(jobs_to_do)]
-        try:
-            waiting = set(futures)
-            while waiting:
-                _, waiting = concurrent.futures.wait(
-                    waiting, timeout=0.3, return_when=concurrent.futures.FIRST_EXCEPTION
-                )
-                bar.update(sum(done[:]))
-                for future in futures:
-                    if future.done():
-                        future.result()  # an error stops the others too
-        except BaseException:
-            stop.value = 1
-            raise
+        waiting = set(futures)
+        while waiting:
+            _, waiting = concurrent.futures.wait(waiting, timeout=0.3, return_when=concurrent.futures.FIRST_EXCEPTION)
+            bar.update(sum(done[:]))
+            for future in futures:
+                if future.done():
+                    future.result()  # an error ends the others too
         return [future.result() for future in futures]
 
 
-def _join(done: Any, stop: Any) -> None:
+def _join(done: Any) -> None:
     """In a new worker: share the counts."""
-    _shared.update(done=done, stop=stop)
+    _shared.update(done=done)
 
 
 def _work(position: int, job: Job) -> dict[str, Any]:
     def on_bytes(n: int) -> None:
         _shared["done"][position] += n
-        if _shared["stop"].value:
-            raise KeyboardInterrupt
 
     return job.run(on_bytes)
 

@@ -1,6 +1,7 @@
 """However the main process ends, nothing that it started is left, and what it began can be gone on with."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from hf_inatsounds import evaluate
+from hf_inatsounds.errors import InatSoundsError
+from hf_inatsounds.runtime.alone import alone_in
 from tests.helpers.training import SETTINGS
 from tests.integration.test_evaluation import classifier_for
 
@@ -84,3 +87,32 @@ def test_a_run_of_two_processes_leaves_none(tiny, tmp_path, number):
     words = ["train", recipe, "--source", tiny, "--output_dir", run, "--num_train_epochs", "500", "--processes", "2",
              "--dataloader_num_workers", "1"]  # fmt: skip
     assert killed(list(map(str, words)), number, lambda mark: (run / "recipe.yaml").exists()) == []
+
+
+def test_nobody_scores_beside_what_a_killed_evaluation_left(tiny, checkpoint, whole, tmp_path, monkeypatch):
+    """Stopped processes cannot notice that they are orphans; woken, they would write scores of other windows."""
+    out, mark = tmp_path / "out", uuid.uuid4().hex
+    words = ["evaluate", checkpoint, "--source", tiny, "--out", out, "--processes", "2", "--no-report", "--quiet",
+             "--stride", "0.1"]  # fmt: skip
+    command = [sys.executable, "-m", "hf_inatsounds.cli.main", *map(str, words)]
+    main = subprocess.Popen(command, env={**os.environ, MARK: mark, "OMP_NUM_THREADS": "1"})
+    until = time.monotonic() + 120
+    while len(marked(mark)) < 3:
+        assert main.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    children = [pid for pid in marked(mark) if pid != main.pid]
+    for pid in children:
+        os.kill(pid, signal.SIGSTOP)
+    main.kill()
+    main.wait(10)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("hf_inatsounds.evaluation.run.alone_in", functools.partial(alone_in, wait_s=0.5))
+            with pytest.raises(InatSoundsError, match="another process is at work"):
+                evaluate(checkpoint, tiny, out=out, stride_s=0.05, quiet=True)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGCONT)
+    assert evaluate(checkpoint, tiny, out=out, stride_s=0.05, quiet=True)["metrics"] == whole["metrics"]
+    assert marked(mark) == []

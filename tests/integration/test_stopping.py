@@ -1,5 +1,6 @@
 """A run that is ended anywhere, on any number of processes, goes on to what an undisturbed one ends in."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -7,6 +8,10 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,6 +23,7 @@ from hf_inatsounds.training.validation import Validator
 from tests.helpers.forked import run_jobs
 from tests.helpers.training import SETTINGS, equal, small_recipe
 
+ROOT = Path(__file__).parents[2]
 STEPS = 48  # four recordings each, three steps an epoch
 
 
@@ -171,3 +177,50 @@ def test_a_second_signal_ends_at_once_and_one_to_the_whole_group_spares_the_work
     assert group["codes"] == [143], group["said"]
     assert "checkpoint-2 with --resume" in group["said"]
     assert then["codes"] == [0], then["said"]
+
+
+CONFIG = ROOT / "train" / "accelerate" / "two-cpu-processes.yaml"
+ACCELERATE = ["-m", "accelerate.commands.launch", "--config_file", CONFIG, ROOT / "train" / "finetune.py"]
+OURS = ["-m", "hf_inatsounds.cli.main", "train"]
+
+
+def launched(launcher, recipe, *words, until=None, everyone=False):
+    """Two processes of a launcher; SIGTERM once there is a file: to the launcher, or to its whole process group."""
+    process = subprocess.Popen(
+        [sys.executable, *launcher, recipe, *words, *(["--processes", "2"] if launcher is OURS else []), "--quiet"],
+        cwd=ROOT, start_new_session=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        latest = time.monotonic() + 300
+        while until is not None and not until.exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < latest
+            time.sleep(0.05)
+        if until is not None:
+            (os.killpg if everyone else os.kill)(process.pid, signal.SIGTERM)
+        said = process.communicate(timeout=300)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, said
+
+
+@pytest.mark.timeout(1800)
+def test_a_launcher_that_is_told_to_end_has_both_processes_save_and_the_run_goes_on(tiny, tmp_path):
+    """As a scheduler ends a job. torchrun's agent, which accelerate starts, has no code but 1 for it."""
+    settings = {"per_device_train_batch_size": 2, "num_train_epochs": 40, "save_steps": 20, "save_total_limit": 20}
+    code, said = launched(OURS, written(tmp_path, "whole", tiny, **settings))
+    assert code == 0, said
+    cases = [("ours", OURS, False, 143), ("accelerate", ACCELERATE, False, 1), ("everyone", ACCELERATE, True, 1)]
+    for name, launcher, everyone, expected in cases:
+        recipe, saved = written(tmp_path, name, tiny, **settings), tmp_path / name / "checkpoints"
+        code, said = launched(launcher, recipe, until=saved / "checkpoint-20" / "trainer_state.json", everyone=everyone)
+        assert code == expected, said
+        (told,) = re.findall(r"^hf-inatsounds train: (.*)", said, re.MULTILINE)
+        last = max(int(path.name.split("-")[1]) for path in saved.glob("checkpoint-*"))
+        assert told == f"stopped by SIGTERM: {tmp_path / name}. Go on from {saved}/checkpoint-{last} with --resume."
+        assert 20 <= last < 120
+        code, said = launched(launcher, recipe, "--resume")
+        assert code == 0, said
+        assert equal(tmp_path / "whole", tmp_path / name), name
