@@ -14,7 +14,7 @@ import pyarrow as pa
 from hf_inatsounds.archives.block_runs import BlockRun, Readers
 from hf_inatsounds.data.indexed_rows import LOCAL_READERS, READERS, Recordings
 from hf_inatsounds.data.ordering import Lanes
-from hf_inatsounds.data.rows import NEEDED, Array, Part, Row, known_columns, labels_of
+from hf_inatsounds.data.rows import NEEDED, Array, KnownRows, Part, Row
 
 LANES = Lanes(slots=256, phases=8, lanes=1024, open_blocks=512)
 """With 64 recordings in a step, 64 processes, or workers of one that are 1, 2, 4 or 8, share no block; with 256,
@@ -25,7 +25,7 @@ OPEN = 1024
 """Blocks that a reader keeps open, where as many are read in turns."""
 
 
-class ArchiveRows:
+class ArchiveRows(KnownRows):
     """Rows of an indexed archive.
 
     A block stays open, as its decompressor's state and some hundred kB of data, until its last wanted recording is
@@ -38,7 +38,7 @@ class ArchiveRows:
 
     def __init__(self, recordings: Recordings, keep: int = OPEN) -> None:
         self._recordings, self._keep = recordings, keep
-        self._known = known_columns(recordings.rows)
+        super().__init__(recordings.rows)
         blocks = recordings.blocks
         starts = np.flatnonzero(np.diff(blocks, prepend=-1))
         self._first = np.repeat(starts, np.diff(np.append(starts, len(blocks))))
@@ -54,16 +54,9 @@ class ArchiveRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": 0, "_readers": None, "_open": OrderedDict(), "_begun": {}}
 
-    @property
-    def known(self) -> pa.Table:
-        """As :meth:`~hf_inatsounds.data.rows.Rows.known`."""
-        return self._known
-
-    def __len__(self) -> int:
-        return int(self.known.num_rows)
-
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.take`; several requests are in flight."""
+        self._own_readers()
         futures = [
             self._begun.pop(number) if number in self._begun else self._begin(number) for number in map(int, numbers)
         ]
@@ -74,18 +67,22 @@ class ArchiveRows:
             for row, future in zip(known, futures, strict=True)
         ]
 
-    def _begin(self, number: int) -> Future[bytes]:
-        if self._process != os.getpid():  # threads do not come along into a forked process
+    def _own_readers(self) -> Readers:
+        """The threads of this process: they, and what they were reading, do not come along into a forked one."""
+        if self._readers is None or self._process != os.getpid():
             self._forget()
             self._process = os.getpid()
             far = "://" in self._recordings.archive.where
             self._readers = Readers(READERS if far else LOCAL_READERS)
+        return self._readers
+
+    def _begin(self, number: int) -> Future[bytes]:
+        readers = self._own_readers()
         first, last = int(self._first[number]), int(self._last[number])
-        assert self._readers is not None
         run, latest = self._open.pop(first, (None, -1))
         if run is None or number <= latest:
             spans = [self._recordings.span(i) for i in range(first, last + 1)]
-            run = BlockRun(self._recordings.archive, int(self._recordings.blocks[number]), spans, self._readers)
+            run = BlockRun(self._recordings.archive, int(self._recordings.blocks[number]), spans, readers)
         if number < last:
             self._open[first] = run, number
             if len(self._open) > self._keep:
@@ -94,16 +91,13 @@ class ArchiveRows:
 
     def begin(self, numbers: Sequence[int]) -> None:
         """As :meth:`~hf_inatsounds.data.rows.Rows.begin`; in the order in which they will be taken."""
+        self._own_readers()
         made = {int(number): self._begin(int(number)) for number in numbers if int(number) not in self._begun}
         self._begun |= made
 
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """As :meth:`~hf_inatsounds.data.rows.Rows.order`, in :data:`LANES`; within a block in the archive's order."""
         return LANES.order(self._recordings.blocks, step_items, generator, within=False)
-
-    def labels(self) -> Array:
-        """As :meth:`~hf_inatsounds.data.rows.Rows.labels`."""
-        return labels_of(self.known)
 
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.parts`, in the order of the archive."""

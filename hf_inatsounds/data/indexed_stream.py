@@ -17,22 +17,19 @@ from hf_inatsounds.errors import SourceError
 
 
 class StreamedRows(Protocol):
-    """Rows that are read in the source's order, or in a seed's, from any position on.
-
-    Attributes:
-        rows: (N,) all columns but ``audio``.
-        blocks: (N,) number of what each is fetched with, ascending.
-        identity: digest of which rows these are, in which state.
-    """
+    """Rows that are read in the source's order, or in a seed's, from any position on."""
 
     @property
-    def rows(self) -> pa.Table: ...  # noqa: D102
+    def rows(self) -> pa.Table:
+        """(N,) all columns but ``audio``."""
 
     @property
-    def blocks(self) -> Any: ...  # noqa: D102
+    def blocks(self) -> Any:
+        """(N,) number of what each row is fetched with, ascending."""
 
     @property
-    def identity(self) -> str: ...  # noqa: D102
+    def identity(self) -> str:
+        """Digest of which rows these are, in which state."""
 
     def in_order(self, rows: Any) -> Iterator[tuple[int, Any]]:
         """(row, what :meth:`table` takes) of ascending ``rows``."""

@@ -40,6 +40,7 @@ def read_places(mirror: Mirror, split: str) -> pa.Table:
                 "not a table of this mirror's recordings", where=f"{mirror.where}, {places_file(split)}",
                 found="other columns" if unlike else "shards that the manifest does not name",
             )  # fmt: skip
+        _check_spans(mirror, table, split)
     else:
         shards = sorted(name for name in names if Path(name).name.startswith(f"{split}-") and name.startswith("data/"))
         table = pa.concat_tables([PLACES.empty_table(), *(_places_in(mirror, name) for name in shards)])
@@ -49,6 +50,24 @@ def read_places(mirror: Mirror, split: str) -> pa.Table:
             expected="the shards of one mirror", fix=f"Take the files that its {MANIFEST_FILE} names.",
         )  # fmt: skip
     return table
+
+
+def _check_spans(mirror: Mirror, table: pa.Table, split: str) -> None:
+    """Refuse bytes that are not in their file: what a mirror says decides on how much is read.
+
+    Raises:
+        SourceError: naming the first recording.
+    """
+    sizes = {record["path"]: record["size"] for record in mirror.manifest["files"]}
+    paths = table["path"].combine_chunks().dictionary_encode()
+    most = np.array([sizes[path] for path in paths.dictionary.to_pylist()], np.float64)
+    offset, size = (table[name].to_numpy().astype(np.float64) for name in ("offset", "size"))  # NaN where unknown
+    wrong = np.flatnonzero((offset < 0) | (size < 0) | (offset + size > most[paths.indices.to_numpy()]))
+    if len(wrong):
+        raise SourceError(
+            "not a table of this mirror's recordings", where=f"{mirror.where}, {places_file(split)}",
+            found=f"recording {table['recording_id'][int(wrong[0])]} outside of its file",
+        )  # fmt: skip
 
 
 def _places_in(mirror: Mirror, name: str) -> pa.Table:

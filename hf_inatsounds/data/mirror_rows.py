@@ -20,7 +20,8 @@ from hf_inatsounds.data.annotations import Annotations
 from hf_inatsounds.data.mirror import Mirror
 from hf_inatsounds.data.mirror_places import read_places
 from hf_inatsounds.data.ordering import Lanes, mixed_order
-from hf_inatsounds.data.rows import NEEDED, Array, Part, Row, encoded_audio, known_columns, labels_of
+from hf_inatsounds.data.rows import NEEDED, Array, KnownRows, Part, Row, encoded_audio
+from hf_inatsounds.errors import SourceError
 from hf_inatsounds.schema import DEFECT_COLUMN
 
 LANES = Lanes(slots=16, phases=4, lanes=64, open_blocks=64)
@@ -40,7 +41,7 @@ OPEN_SHARDS = 16
 """Of which the footer, some MB with the names of 5,569 species, is kept."""
 
 
-class MirrorRows:
+class MirrorRows(KnownRows):
     """Rows of a mirror.
 
     Args:
@@ -60,7 +61,7 @@ class MirrorRows:
         found = [(i, number[one]) for i, one in enumerate(places["recording_id"].to_pylist()) if one in number]
         kept = places.take(pa.array([i for i, _ in found], pa.int64()))
         self.rows = annotations.table.take(pa.array([i for _, i in found], pa.int64())).combine_chunks()
-        self._known = known_columns(self.rows)
+        super().__init__(self.rows)
         paths = kept["path"].combine_chunks().dictionary_encode()
         self._paths = paths.dictionary.to_pylist()
         self._shard, self._group = paths.indices.to_numpy(), kept["row_group"].to_numpy()
@@ -83,14 +84,6 @@ class MirrorRows:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": 0, "_files": OrderedDict(), "_groups": OrderedDict()}
-
-    @property
-    def known(self) -> pa.Table:
-        """As :meth:`~hf_inatsounds.data.rows.Rows.known`."""
-        return self._known
-
-    def __len__(self) -> int:
-        return int(self.known.num_rows)
 
     @functools.cached_property
     def identity(self) -> str:
@@ -154,10 +147,17 @@ class MirrorRows:
         if self._mirror.folder is not None:
             with open(self._mirror.folder / path, "rb") as here:
                 here.seek(start)
-                return memoryview(here.read(stop - start))
-        file = self._file(path, self._mirror.open)
-        file.seek(start)
-        return memoryview(file.read(stop - start))
+                content = here.read(stop - start)
+        else:
+            file = self._file(path, self._mirror.open)
+            file.seek(start)
+            content = file.read(stop - start)
+        if len(content) != stop - start:
+            raise SourceError(
+                "a shard of the mirror ends early", where=f"{self._mirror.where}, {path}",
+                found=f"{len(content):,} bytes from {start:,} on", expected=f"{stop - start:,}",
+            )  # fmt: skip
+        return memoryview(content)
 
     def _row_group(self, block: int) -> pa.Table:
         """The recordings and defects of a row group of a mirror that does not say where they are."""
@@ -191,10 +191,6 @@ class MirrorRows:
         """As :meth:`~hf_inatsounds.data.rows.Rows.order`, in :data:`LANES`, and permuted within row groups."""
         return LANES.order(self.blocks, step_items, generator, within=True)
 
-    def labels(self) -> Array:
-        """As :meth:`~hf_inatsounds.data.rows.Rows.labels`."""
-        return labels_of(self.known)
-
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`~hf_inatsounds.data.rows.Rows.parts`, in the order of the shards."""
         for start, stop in parts:
@@ -203,15 +199,19 @@ class MirrorRows:
     def _in_order(self, numbers: Sequence[int]) -> Iterator[Row]:
         for number in numbers:
             yield {**self.known.slice(number, 1).to_pylist()[0], "audio": self._audio(number)}
-            if number + 1 == self._starts[int(self.blocks[number]) + 1]:
-                self._groups.pop(int(self.blocks[number]), None)
+            self._drop_read(number)
 
     def in_order(self, rows: Array) -> Iterator[tuple[int, Any]]:
         """(row, what :meth:`table` takes) of ascending ``rows``; a row group is held at a time."""
         for row in rows.tolist():
             yield row, None
-            if row + 1 == self._starts[int(self.blocks[row]) + 1]:
-                self._groups.pop(int(self.blocks[row]), None)
+            self._drop_read(row)
+
+    def _drop_read(self, number: int) -> None:
+        """Forget a row group whose last wanted recording, in the order of the shards, was read."""
+        block = int(self.blocks[number])
+        if number + 1 == self._starts[block + 1]:
+            self._groups.pop(block, None)
 
     def mixed(self, rows: Array, seed: int, position: int) -> Iterator[tuple[int, Any]]:
         """(row, what :meth:`table` takes) of ``rows`` in the seed's order, from its ``position``-th on."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,10 +111,33 @@ class ArrowRows:
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`Rows.parts`."""
         for part in parts:
-            yield (row for number in range(*part) for row in self.take([number]))
+            yield (row for number in range(*_within(part, len(self))) for row in self.take([number]))
 
 
-class FolderRows:
+class KnownRows:
+    """Rows of which everything but the recordings is in memory.
+
+    Args:
+        table: (N,) with the columns of ``SCORING`` but ``audio``, in the order of the numbers.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._known = known_columns(table)
+
+    @property
+    def known(self) -> pa.Table:
+        """As :meth:`Rows.known`."""
+        return self._known
+
+    def __len__(self) -> int:
+        return int(self._known.num_rows)
+
+    def labels(self) -> Array:
+        """As :meth:`Rows.labels`."""
+        return labels_of(self._known)
+
+
+class FolderRows(KnownRows):
     """Rows of an unpacked tree; of a WAV file only the windows asked for are read, and nothing is copied.
 
     Recordings that are not there, and links out of their folder, are passed over.
@@ -132,15 +157,7 @@ class FolderRows:
             else:
                 there.append(number)
         met.warn(source.root)
-        self._known = known_columns(rows.take(pa.array(there, pa.int64())))
-
-    @property
-    def known(self) -> pa.Table:
-        """As :meth:`Rows.known`."""
-        return self._known
-
-    def __len__(self) -> int:
-        return int(self.known.num_rows)
+        super().__init__(rows.take(pa.array(there, pa.int64())))
 
     def take(self, numbers: Sequence[int]) -> list[Row]:
         """As :meth:`Rows.take`, with paths in place of bytes."""
@@ -153,10 +170,6 @@ class FolderRows:
     def order(self, generator: np.random.Generator, step_items: int) -> Array:
         """All orders cost the same."""
         return generator.permutation(len(self))
-
-    def labels(self) -> Array:
-        """As :meth:`Rows.labels`."""
-        return labels_of(self.known)
 
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
         """As :meth:`Rows.parts`."""
@@ -188,16 +201,12 @@ class ForwardRows:
         return self._n_rows
 
     def parts(self, parts: Sequence[Part]) -> Iterator[Iterator[Row]]:
-        """As :meth:`Rows.parts`; what is between two parts is read, and passed over."""
-        rows = enumerate(self._rows)
+        """As :meth:`Rows.parts`, a row at a time; what is between two parts is read, and passed over."""
+        rows, at = iter(self._rows), 0
         for start, stop in parts:
-            found = []
-            for number, row in rows:
-                if number >= start:
-                    found.append(row)
-                if number >= stop - 1:
-                    break
-            yield iter(found)
+            deque(islice(rows, start - at), maxlen=0)
+            yield islice(rows, stop - start)
+            at = stop
 
 
 def say_read_by_each(rows: Scored, n_processes: int, *, quiet: bool) -> None:

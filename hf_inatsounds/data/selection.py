@@ -71,11 +71,6 @@ class Selection:
         return json.dumps({"name": self.name, "conditions": kept}, ensure_ascii=False)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether every recording is wanted."""
-        return self.name in ("all", "annotations") and not self.conditions
-
-    @property
     def relabels(self) -> bool:
         """Whether the label space is that of the chosen classes alone."""
         return bool(self.conditions.get("relabel"))

@@ -2,11 +2,14 @@
 
 import json
 import random
+import shutil
 from functools import partial
 from itertools import pairwise
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate import skip_first_batches
@@ -17,12 +20,14 @@ from hf_inatsounds.archives.indexing import IndexBuild
 from hf_inatsounds.audio import read_window
 from hf_inatsounds.audio.defects import content_of
 from hf_inatsounds.audio.encoded import embedded
-from hf_inatsounds.data.rows import ForwardRows
+from hf_inatsounds.data.rows import ArrowRows, ForwardRows
 from hf_inatsounds.data.selection import Selection
 from hf_inatsounds.data.split_info import chosen_annotations, split_info
+from hf_inatsounds.errors import SourceError
 from hf_inatsounds.publishing.hub import HubTarget
 from hf_inatsounds.publishing.mirror import MirrorBuilder
 from hf_inatsounds.publishing.plan import MirrorSettings
+from hf_inatsounds.publishing.shards import file_record
 from hf_inatsounds.training.batches import GlobalBatches, Part, crop_loader
 from hf_inatsounds.training.crops import RecordingList
 from hf_inatsounds.training.validation import open_rows
@@ -425,3 +430,46 @@ def test_a_small_selection_is_permuted_as_a_whole_and_its_blocks_are_read_once(l
 
 def rows_of(source, select):
     return list(load_dataset(split="train", source=source, select=select))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "prepared"])
+def test_a_part_is_read_a_row_at_a_time_and_ends_with_the_rows(world, shape):
+    """Annotated recordings may be missing: who asks for all that are annotated gets those that there are."""
+    source, index = world["archives" if shape == "prepared" else shape]
+    info = split_info(source, "all", "test", index)
+    rows = ArrowRows(info.rows(streaming=False)) if shape == "prepared" else info.scored_rows()
+    found = [[row["recording_id"] for row in part] for part in rows.parts([(1, 4), (5, 50), (60, 70)])]
+    assert [len(one) for one in found] == [3, 1, 0]
+    assert len(set().union(*found)) == 4
+
+
+def test_a_whole_split_read_forward_is_never_held():
+    """As a validation on the full split asks for it: in one part."""
+    pulled = []
+
+    def counted():
+        for number in range(1_000):
+            pulled.append(number)
+            yield {"recording_id": number}
+
+    rows = ForwardRows.__new__(ForwardRows)
+    rows._rows, rows._n_rows = counted(), 1_000
+    part = next(rows.parts([(0, 1_000)]))
+    assert next(part)["recording_id"] == 0
+    assert len(pulled) == 1
+
+
+@pytest.mark.parametrize(("column", "value"), [("offset", -1), ("size", -5), ("size", 1 << 40), ("offset", 1 << 62)])
+def test_a_mirror_that_points_out_of_its_files_is_refused(world, tmp_path, column, value):
+    shutil.copytree(world["mirror"][0], tmp_path / "mirror")
+    name = "row_groups/train.parquet"
+    table = pq.read_table(tmp_path / "mirror" / name)
+    values = [value, *table[column].to_pylist()[1:]]
+    at = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(at, column, pa.array(values, pa.int64())), tmp_path / "mirror" / name)
+    manifest = json.loads((tmp_path / "mirror/manifest.json").read_text())
+    others = [one for one in manifest["files"] if one["path"] != name]
+    manifest["files"] = [*others, file_record(tmp_path / "mirror" / name, name)]
+    (tmp_path / "mirror/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SourceError, match="outside of its file"):
+        load_dataset(split="train", source=tmp_path / "mirror", select={"license": "CC BY 4.0"})
