@@ -15,6 +15,12 @@ N = 150
 
 
 @pytest.fixture(autouse=True)
+def by_blocks(monkeypatch):
+    """Streams are shuffled as those of large archives are; tests/integration/test_sources.py has the small ones."""
+    monkeypatch.setattr("hf_inatsounds.data.indexed_rows.WHOLE_BYTES", 0)
+
+
+@pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     policy = retries.RetryPolicy(attempts=40, first_wait_s=0.005, longest_wait_s=0.02, timeout_s=0.3)
     monkeypatch.setattr(retries, "RETRY", policy)
@@ -42,12 +48,14 @@ def test_each_way_of_failing_is_survived(noise, kind):
     assert found == expected
 
 
-def test_with_a_tenth_of_requests_failing_no_row_is_lost_doubled_or_moved(noise):
+@pytest.mark.parametrize(("whole_bytes", "seeds"), [(0, 3), (64 << 20, 6)], ids=["by blocks", "as a whole"])
+def test_with_a_tenth_of_requests_failing_no_row_is_lost_doubled_or_moved(noise, monkeypatch, whole_bytes, seeds):
+    monkeypatch.setattr("hf_inatsounds.data.indexed_rows.WHOLE_BYTES", whole_bytes)
     local = load(noise, noise / "index")
     with archive_server(noise, fail_share=0.1, seed=7) as server:
         stream = load(server.url, server.url + "/index")
         assert list(stream) == list(local)
-        for seed in range(3):
+        for seed in range(seeds):
             order = [row["recording_id"] for row in stream.shuffle(seed=seed)]
             assert order == [row["recording_id"] for row in local.shuffle(seed=seed)]
         assert sum(server.log.faults.values()) >= 10

@@ -41,6 +41,12 @@ def ids(rows):
     return [row["recording_id"] for row in rows]
 
 
+@pytest.fixture(autouse=True)
+def by_blocks(monkeypatch):
+    """Streams are shuffled as those of large archives are; tests/integration/test_sources.py has the small ones."""
+    monkeypatch.setattr("hf_inatsounds.data.indexed_rows.WHOLE_BYTES", 0)
+
+
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
     """45 MB of noise in 40 species, and its index."""

@@ -31,6 +31,12 @@ WAYS = ("forward", "by index", "mixed")
 
 
 @pytest.fixture(autouse=True)
+def by_blocks(monkeypatch):
+    """Streams are shuffled as those of large archives are; tests/integration/test_sources.py has the small ones."""
+    monkeypatch.setattr("hf_inatsounds.data.indexed_rows.WHOLE_BYTES", 0)
+
+
+@pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     policy = retries.RetryPolicy(first_wait_s=0.005, longest_wait_s=0.02, timeout_s=30, longest_asked_s=20)
     monkeypatch.setattr(retries, "RETRY", policy)
