@@ -45,6 +45,7 @@ class Hearing:
         status: "ok", "partial" where something of it was not heard, "failed" where nothing was.
         reason: why, empty where it is ok.
         sampling_rate: of the recording, in Hz; 0 where it could not be opened.
+        channels: of the recording; 0 where it could not be opened.
         promised_s: seconds by its header.
         heard_s: seconds that could be decoded.
         windows: those that were read.
@@ -57,6 +58,7 @@ class Hearing:
     status: Literal["ok", "partial", "failed"] = "ok"
     reason: str = ""
     sampling_rate: int = 0
+    channels: int = 0
     promised_s: float = 0.0
     heard_s: float = 0.0
     windows: int = 0
@@ -153,7 +155,7 @@ def _listened(
     """``windows`` of a recording; ``hearing`` is complete behind the last, also where an error ends them."""
     try:
         with Recording(audio, channel=channel) as recording:
-            hearing.sampling_rate = recording.info.sampling_rate
+            hearing.sampling_rate, hearing.channels = recording.info.sampling_rate, recording.info.n_channels
             try:
                 yield from windows(recording)
             finally:

@@ -1,4 +1,4 @@
-"""What ``predict`` and ``embed`` share: their flags, and what they say of files that were not heard whole."""
+"""What ``predict`` and ``embed`` share: their flags, the journal of what is done, and what they say of each file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_inatsounds.cli import arguments as given
@@ -17,6 +18,8 @@ from hf_inatsounds.errors import EndedElsewhere, InatSoundsError, printable, sto
 from hf_inatsounds.runtime.ranges import Range
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from hf_inatsounds.audio.hearing import Hearing
 
 
@@ -24,7 +27,18 @@ def add_recording_flags(parser: argparse.ArgumentParser, batch_help: str) -> Non
     """The model, the files, and how they are cut and listened to."""
     parser.add_argument("model", type=given.name, help="run folder, checkpoint or Hub model id")
     add_checkpoint_flags(parser)
-    parser.add_argument("files", nargs="+", type=given.name, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    parser.add_argument(
+        "files", nargs="*", type=given.name, metavar="FILE",
+        help="WAV, FLAC, OGG or MP3; folders, for all recordings below them; patterns",
+    )  # fmt: skip
+    parser.add_argument(
+        "--files-from", action="append", default=[], type=given.name, metavar="LIST",
+        help="file with a name on each line, or ended by NUL; - for stdin",
+    )  # fmt: skip
+    parser.add_argument(
+        "--files-table", type=given.output_file, metavar="TABLE",
+        help="CSV or Parquet file to write: what was heard of each file, by the suffix .csv or .parquet",
+    )  # fmt: skip
     parser.add_argument("--window", type=given.window_s, help="window in seconds (default: the checkpoint's)")
     parser.add_argument("--stride", type=given.stride_s, help="stride in seconds (default: the window)")
     parser.add_argument(
@@ -93,9 +107,66 @@ class HeardFiles:
             "files": {name: one.as_dict() for name, one in self.found.items()},
         }
 
+    def write(self, out: str) -> None:
+        """Write the table of files, whole or not at all.
+
+        Args:
+            out: ending with .parquet, or else a CSV file.
+        """
+        from hf_inatsounds.inference.files_table import write_files_table
+
+        write_files_table(self.found, out)
+
     def exit_code(self) -> int:
         """0 where every file was heard whole, else 1; says how many were not."""
         odd = sum(one.status != "ok" for one in self.found.values())
         if odd:
             note(f"{odd} of {len(self.found)} files were not heard whole", quiet=self.quiet)
         return 1 if odd else 0
+
+
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """The files that the arguments mean."""
+    from hf_inatsounds.inference.files import chosen_files
+
+    return chosen_files(arguments.files, arguments.files_from)
+
+
+def write_journalled(
+    out: str,
+    files: list[str],
+    heard: HeardFiles,
+    made_by: Mapping[str, Any],
+    work: Callable[[str, Hearing], Iterable[pa.Table]],
+    write: Callable[[Iterator[pa.Table], Path], int],
+) -> int:
+    """Do the recordings that the output's journal has not, then write the output whole.
+
+    Args:
+        out: the output file.
+        files: the recordings.
+        heard: told of each.
+        made_by: facts by name that results depend on besides the recording.
+        work: a recording's rows, without its name; fills in its hearing.
+        write: all rows to a file; gives their number.
+
+    Returns:
+        What ``write`` returns.
+    """
+    from hf_inatsounds.files import replacing
+    from hf_inatsounds.inference.journal import open_journal
+    from hf_inatsounds.progress import track
+
+    with open_journal(out, made_by, quiet=heard.quiet) as journal:
+        done = 0
+        for file in track(files, f"{heard.command}: files", total=len(files), quiet=heard.quiet):
+            with heard.file(file) as hearing:
+                known = journal.recall(file, hearing)
+                done += known
+                if not known:
+                    journal.enter(file, work(file, hearing), hearing)
+        if done:
+            note(f"{done} of {len(files)} files were done before", quiet=heard.quiet)
+        heard.require_something(out)
+        with replacing(out) as path:
+            return write((table for file in files for table in journal.tables(file)), Path(path))

@@ -1,16 +1,13 @@
-"""Embeddings of whole recordings as a Parquet table, written as they come."""
+"""Embeddings of whole recordings as tables, some windows at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hf_inatsounds.audio.hearing import Hearing, heard_windows
 from hf_inatsounds.audio.windows import WindowSpec
@@ -65,26 +62,3 @@ def as_table(name: str, spans_s: Array, embeddings: Array) -> pa.Table:
         pa.array(list(embeddings.astype(np.float32)), pa.list_(pa.float32())),
     ]
     return pa.table(columns, schema=SCHEMA)
-
-
-class EmbeddingTable:
-    """A Parquet file of windows that grows; memory holds one batch."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.rows, self.dimensions = 0, 0
-        self._stream = open(path, "wb")  # noqa: SIM115  # Arrow itself opens no name that is not UTF-8
-        self._writer = pq.ParquetWriter(self._stream, SCHEMA)
-
-    def add(self, file: str, spans_s: Array, embeddings: Array) -> None:
-        """Windows of one file: spans (W, 2), embeddings (W, D)."""
-        self._writer.write_table(as_table(file, spans_s, embeddings))
-        self.rows, self.dimensions = self.rows + len(spans_s), embeddings.shape[1]
-
-    def __enter__(self) -> EmbeddingTable:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._writer.close()
-        self._stream.close()

@@ -15,14 +15,14 @@ import soundfile as sf
 import torch
 
 from hf_inatsounds.errors import ArgumentsError, storable
+from hf_inatsounds.inference.files import recordings_below
 from hf_inatsounds.runtime.ranges import is_number
-from hf_inatsounds.schema import AUDIO_SUFFIXES
 
 
 def named_recordings(recordings: Any, sampling_rate: int | None) -> Iterator[tuple[str, Any]]:
     """Each recording with a name, as ``Recording`` takes it; no two have the same name unless they are one path."""
     if isinstance(recordings, (str, os.PathLike)) and os.path.isdir(recordings):
-        recordings = _below(Path(recordings))
+        recordings = recordings_below(Path(recordings))
     if _is_one(recordings):
         yield _one(recordings, sampling_rate, "")
         return
@@ -35,20 +35,6 @@ def named_recordings(recordings: Any, sampling_rate: int | None) -> Iterator[tup
     first = list(islice(recordings, 1))
     for number, one in enumerate(_chained(first, recordings)):
         yield _one(one, sampling_rate, f" {number}")
-
-
-def _below(folder: Path) -> list[Path]:
-    """The recordings below a folder, by name.
-
-    Raises:
-        ArgumentsError: if there is none.
-    """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
-    if not found:
-        raise ArgumentsError(
-            "no recording in the folder", where=folder, expected=f"files of {', '.join(sorted(AUDIO_SUFFIXES))}"
-        )
-    return found
 
 
 def _chained(first: list[Any], others: Iterator[Any]) -> Iterator[Any]:

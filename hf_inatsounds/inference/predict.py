@@ -137,8 +137,6 @@ def write_detections(
     Returns:
         How many there were.
     """
-    if form == "parquet":
-        return _write_parquet(list(detections), path)
     count = 0
 
     def counted() -> Iterator[Detection]:
@@ -147,6 +145,9 @@ def write_detections(
             count += 1
             yield one
 
+    if form == "parquet":
+        write_tables(map(detections_table, _pieces(counted(), 4096)), path, SCHEMA)
+        return count
     with open(path, "w", encoding="utf-8", newline="") as stream:
         stream.writelines(LINES[form](counted(), {} if heard is None else heard))
     return count
@@ -158,10 +159,10 @@ def csv_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing] = Ma
     >>> list(csv_lines([Detection("a.wav", 0.0, 3.0, "Rana indet", "frog", 0.5)]))[1]
     'a.wav,0.000,3.000,Rana indet,frog,0.500000\\n'
     """
-    yield _csv_line(["file", "start_s", "end_s", "species", "common_name", "score"])
+    yield csv_line(["file", "start_s", "end_s", "species", "common_name", "score"])
     for one in detections:
         times = [f"{one.start_s:.3f}", f"{one.end_s:.3f}"]
-        yield _csv_line([one.file, *times, one.species, one.common_name, f"{one.score:.6f}"])
+        yield csv_line([one.file, *times, one.species, one.common_name, f"{one.score:.6f}"])
 
 
 RAVEN_COLUMNS = (
@@ -183,19 +184,18 @@ def raven_lines(detections: Iterable[Detection], heard: Mapping[str, Hearing]) -
     """
     yield "\t".join(RAVEN_COLUMNS) + "\n"
     begins: dict[str, float] = {}
+    begin_s, before = 0.0, ""
     for number, one in enumerate(detections, start=1):
         if one.file not in begins:
-            begins[one.file] = sum(heard[name].promised_s for name in _before(one.file, heard))
-        begin_s, high_hz = begins[one.file], heard[one.file].sampling_rate / 2
+            for name in islice(heard, len(begins), None):  # those without a detection too
+                begin_s += heard[before].promised_s if begins else 0.0  # which is known at its end
+                begins[name], before = begin_s, name
+                if name == one.file:
+                    break
+        high_hz = heard[one.file].sampling_rate / 2
         times = f"{begin_s + one.start_s:.3f}\t{begin_s + one.end_s:.3f}\t0.0\t{high_hz:.1f}"
         place = f"{printable(os.path.abspath(one.file))}\t{printable(Path(one.file).name)}\t{one.start_s:.3f}"
         yield f"{number}\tSpectrogram 1\t1\t{times}\t{place}\t{printable(one.species)}\t{one.score:.6f}\n"
-
-
-def _before(file: str, heard: Mapping[str, Hearing]) -> list[str]:
-    """The recordings that come before one."""
-    names = list(heard)
-    return names[: names.index(file)]
 
 
 def audacity_lines(
@@ -214,10 +214,23 @@ LINES: dict[str, Callable[[Iterable[Detection], Mapping[str, Hearing]], Iterator
 """Text format → its lines, of detections and what became of their recordings."""
 
 
-def _csv_line(values: Sequence[str]) -> str:
+def csv_line(values: Sequence[str]) -> str:
+    r"""A line of CSV, whatever is in the values; none is a formula to a spreadsheet, and none holds a line end.
+
+    >>> csv_line(["=1+1", 'a "b", c', "two\nlines"])
+    '\'=1+1,"a ""b"", c",two\\nlines\n'
+    """
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(map(printable, values))
+    csv.writer(buffer, lineterminator="\n").writerow(_no_formula(printable(value)) for value in values)
     return buffer.getvalue()
+
+
+def _no_formula(cell: str) -> str:
+    """A cell that a spreadsheet shows and does not compute; names of files can be anything.
+
+    Source: OWASP, CSV Injection.
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
 
 
 SCHEMA = pa.schema([
@@ -231,7 +244,39 @@ def detections_table(detections: Iterable[Detection]) -> pa.Table:
     return pa.Table.from_pylist([vars(one) for one in detections], schema=SCHEMA)
 
 
-def _write_parquet(detections: list[Detection], path: Path) -> int:
-    with open(path, "wb") as stream:  # a name that is not UTF-8 is none that Arrow opens
-        pq.write_table(detections_table(detections), stream)
-    return len(detections)
+def tables_of(detections: Iterator[Detection]) -> Iterator[pa.Table]:
+    """Detections of one recording as tables without its name, some thousand at a time."""
+    return (detections_table(piece).drop_columns("file") for piece in _pieces(detections, 4096))
+
+
+def detections_of(tables: Iterable[pa.Table]) -> Iterator[Detection]:
+    """The detections in tables that have all of their attributes."""
+    return (Detection(**row) for table in tables for row in table.to_pylist())
+
+
+def _pieces(detections: Iterator[Detection], size: int) -> Iterator[list[Detection]]:
+    while piece := list(islice(detections, size)):
+        yield piece
+
+
+ROW_GROUP_BYTES = 16_000_000
+"""Of a table in memory: a reader of one row group holds no more, and a hundred thousand short files share them."""
+
+
+def write_tables(tables: Iterable[pa.Table], path: Path, schema: pa.Schema) -> int:
+    """Write tables to a Parquet file, of which some megabytes are held at once.
+
+    Returns:
+        How many rows there were.
+    """
+    count, size, held = 0, 0, [schema.empty_table()]
+    with open(path, "wb") as stream, pq.ParquetWriter(stream, schema) as writer:  # Arrow opens UTF-8 names alone
+        for table in tables:
+            held.append(table.cast(schema))
+            count, size = count + len(table), size + table.nbytes
+            if size >= ROW_GROUP_BYTES:
+                writer.write_table(pa.concat_tables(held).combine_chunks())
+                held, size = [], 0
+        if held:
+            writer.write_table(pa.concat_tables(held).combine_chunks())
+    return count
