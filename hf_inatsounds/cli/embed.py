@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
     )
     window = chosen_window(embedder.window.side_by_side(), arguments.window, arguments.stride)
+    embedder.check_window(window)
     heard = HeardFiles("embed", quiet=arguments.quiet)
     options = {"batch_size": arguments.batch_size, "channel": arguments.channel}
     dimensions = 0

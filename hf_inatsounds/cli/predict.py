@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, **checkpoint_flags(arguments), device=arguments.device, dtype=arguments.dtype
     )
     window = chosen_window(classifier.window.side_by_side(), arguments.window, arguments.stride)
+    classifier.frontend.check_window(window)
     heard = HeardFiles("predict", quiet=arguments.quiet)
     options = {"window": window, "top": arguments.top, "min_score": arguments.min_score, "channel": arguments.channel}
 

@@ -27,9 +27,9 @@ from hf_inatsounds.runtime.alone import alone_in
 SUFFIX = ".journal"
 _FILE = "results.sqlite"
 _TABLES = """
-create table if not exists made_by (facts text not null);
+create table if not exists makers (id text primary key, facts text not null);
 create table if not exists files (
-    path text primary key, size integer not null, mtime_ns integer not null, hearing text not null
+    path text primary key, size integer not null, mtime_ns integer not null, maker text not null, hearing text not null
 );
 create table if not exists rows (path text, part integer, content blob not null, primary key (path, part));
 """
@@ -40,15 +40,19 @@ class Journal:
 
     Args:
         connection: to the database.
+        maker: fingerprint of what results are made by now.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._database = connection
+    def __init__(self, connection: sqlite3.Connection, maker: str) -> None:
+        self._database, self._maker = connection, maker
 
     def recall(self, file: str, hearing: Hearing) -> bool:
-        """Whether a recording is done and still the same file; if so, what became of it is put into ``hearing``."""
-        query = "select hearing from files where path = ? and size = ? and mtime_ns = ?"
-        found = self._database.execute(query, (_key(file), *file_stamp(file))).fetchone()
+        """Whether a recording is done by what is to do it now, and still the same file.
+
+        If so, what became of it is put into ``hearing``.
+        """
+        query = "select hearing from files where path = ? and size = ? and mtime_ns = ? and maker = ?"
+        found = self._database.execute(query, (_key(file), *file_stamp(file), self._maker)).fetchone()
         if found is None:
             return False
         known = json.loads(found[0])
@@ -74,8 +78,8 @@ class Journal:
             for part, table in enumerate(tables):
                 self._database.execute("insert into rows values (?, ?, ?)", (_key(file), part, _packed(table)))
             if hearing.status != "failed":
-                values = (_key(file), *stamp, json.dumps(asdict(hearing)))
-                self._database.execute("insert into files values (?, ?, ?, ?)", values)
+                values = (_key(file), *stamp, self._maker, json.dumps(asdict(hearing)))
+                self._database.execute("insert into files values (?, ?, ?, ?, ?)", values)
 
     def tables(self, file: str) -> Iterator[pa.Table]:
         """A recording's rows, with the column ``file`` first."""
@@ -88,7 +92,9 @@ class Journal:
 
 @contextlib.contextmanager
 def open_journal(out: str | Path, made_by: Mapping[str, Any], *, quiet: bool = False) -> Iterator[Journal]:
-    """The journal of an output, for one process at a time; what other settings made is taken out of it.
+    """The journal of an output, for one process at a time; one in which nothing is entered does not stay.
+
+    What other settings made is replaced recording by recording, so that a command by mistake costs little.
 
     Args:
         out: the output file.
@@ -99,35 +105,35 @@ def open_journal(out: str | Path, made_by: Mapping[str, Any], *, quiet: bool = F
         InatSoundsError: if another process writes the same output, or the journal is damaged.
     """
     folder = Path(f"{os.fspath(out)}{SUFFIX}")
-    path = folder / _FILE
-    with alone_in(folder):
-        try:
-            with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("pragma synchronous = normal")  # a power cut loses the last ones, and breaks nothing
-                connection.executescript(_TABLES)
-                _keep_what_holds(connection, made_by, quiet)
-                yield Journal(connection)
-        except sqlite3.Error as error:
-            raise InatSoundsError(
-                "the journal cannot be used", where=path, found=error,
-                fix="Free disk space if the disk is full; otherwise delete it, and all recordings are done again.",
-            ) from error  # fmt: skip
+    path, maker = folder / _FILE, fingerprint(made_by)
+    try:
+        with alone_in(folder), contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("pragma synchronous = normal")  # a power cut loses the last ones, and breaks nothing
+            connection.executescript(_TABLES)
+            with connection:
+                connection.execute("insert or ignore into makers values (?, ?)", (maker, json.dumps(dict(made_by))))
+            _tell_changes(connection, maker, made_by, quiet)
+            try:
+                yield Journal(connection, maker)
+            finally:
+                if not connection.execute("select count(*) from files").fetchone()[0]:
+                    path.unlink()
+    except sqlite3.Error as error:
+        raise InatSoundsError(
+            "the journal cannot be used", where=path, found=error,
+            fix="Free disk space if the disk is full; otherwise delete it, and all recordings are done again.",
+        ) from error  # fmt: skip
+    finally:
+        with contextlib.suppress(OSError):  # there is something in it
+            folder.rmdir()
 
 
-def _keep_what_holds(connection: sqlite3.Connection, made_by: Mapping[str, Any], quiet: bool) -> None:
-    found = connection.execute("select facts from made_by").fetchone()
-    before = json.loads(found[0]) if found else {}
-    if found and fingerprint(before) == fingerprint(made_by):
-        return
-    with connection:
-        done = connection.execute("select count(*) from files").fetchone()[0]
-        connection.execute("delete from rows")
-        connection.execute("delete from files")
-        connection.execute("delete from made_by")
-        connection.execute("insert into made_by values (?)", (json.dumps(dict(made_by)),))
-    if done:
-        changed = ", ".join(changed_facts(before, made_by))
-        note(f"changed since the last run: {changed}; {done} recordings are done again", quiet=quiet)
+def _tell_changes(connection: sqlite3.Connection, maker: str, made_by: Mapping[str, Any], quiet: bool) -> None:
+    query = "select facts, count(*) from files join makers on maker = id where id != ? group by id order by 2 desc"
+    found = connection.execute(query, (maker,)).fetchone()
+    if found is not None:
+        changed = ", ".join(changed_facts(json.loads(found[0]), made_by))
+        note(f"changed since the last run: {changed}; {found[1]} recordings are done again", quiet=quiet)
 
 
 def _key(file: str) -> str:
