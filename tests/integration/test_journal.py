@@ -254,3 +254,14 @@ def test_raven_counts_the_seconds_of_files_without_detections(model, card, tmp_p
             expected[Path(path).name] = total
         total += length
     assert begins == pytest.approx(expected)
+
+
+def test_predicting_imports_neither_datasets_nor_pandas(model, card):
+    """Of the time that a start takes; torch and transformers are needed."""
+    code = (
+        "import sys; from hf_inatsounds.cli.main import main; code = main(sys.argv[1:]); "
+        "print({'datasets', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
+    )
+    words = ["predict", str(model), str(card / "site1"), "--quiet"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
