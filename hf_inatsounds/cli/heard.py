@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hf_inatsounds.audio.hearing import Hearing
+    from hf_inatsounds.inference.journal import Journal
 
 
 def add_recording_flags(parser: argparse.ArgumentParser, batch_help: str) -> None:
@@ -155,18 +157,31 @@ def write_journalled(
     """
     from hf_inatsounds.files import replacing
     from hf_inatsounds.inference.journal import open_journal
-    from hf_inatsounds.progress import track
 
     with open_journal(out, made_by, quiet=heard.quiet) as journal:
-        done = 0
-        for file in track(files, f"{heard.command}: files", total=len(files), quiet=heard.quiet):
-            with heard.file(file) as hearing:
-                known = journal.recall(file, hearing)
-                done += known
-                if not known:
-                    journal.enter(file, work(file, hearing), hearing)
-        if done:
-            note(f"{done} of {len(files)} files were done before", quiet=heard.quiet)
+        known = _do(files, heard, journal, work)
+        if known:
+            note(f"{known} of {len(files)} files were done before", quiet=heard.quiet)
         heard.require_something(out)
         with replacing(out) as path:
             return write((table for file in files for table in journal.tables(file)), Path(path))
+
+
+def _do(
+    files: list[str], heard: HeardFiles, journal: Journal, work: Callable[[str, Hearing], Iterable[pa.Table]]
+) -> int:
+    """Do what is not done; returns how many were."""
+    from hf_inatsounds.progress import Bar
+
+    known, heard_s, begin = 0, 0.0, time.monotonic()
+    with contextlib.closing(Bar(heard.command, quiet=heard.quiet)) as bar:
+        bar.start(len(files))
+        for number, file in enumerate(files, start=1):
+            with heard.file(file) as hearing:
+                if journal.recall(file, hearing):
+                    known += 1
+                else:
+                    journal.enter(file, work(file, hearing), hearing)
+                    heard_s += hearing.heard_s
+            bar.update(number, f"{heard_s / 3600:.1f} h heard, {heard_s / (time.monotonic() - begin):.0f} × real time")
+    return known
