@@ -5,7 +5,7 @@ Examples:
   hf-inatsounds predict runs/ast *.flac --top 3 --min-score 0.3 --stride 1.5 --out detections.csv
   hf-inatsounds predict runs/ast dawn.wav --format raven --out dawn.txt
   hf-inatsounds predict runs/ast /media/card --out season.csv --files-table season.files.csv
-  find /data -name "*.WAV" -print0 | hf-inatsounds predict runs/ast --files-from - --out season.parquet
+  find /data -name "*.WAV" -print0 | hf-inatsounds predict runs/ast --files-from - --out season.csv
 
 With --out, OUT.journal keeps what is done: the same command goes on after an interruption, and later does only new and
 changed files.

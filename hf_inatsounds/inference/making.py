@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
+from hf_inatsounds.audio.windows import WindowSpec
 from hf_inatsounds.fingerprints import code_fingerprint, versions
 from hf_inatsounds.inference.embedding import Embedder, embedder_of
 from hf_inatsounds.models.classifier import Classifier
@@ -23,7 +24,7 @@ def made_by(model: Classifier | Embedder, **settings: Any) -> dict[str, Any]:
         settings: options by name, in JSON's types, or a window. The batch size is none: no result depends on it.
     """
     embedder = model if isinstance(model, Embedder) else embedder_of(model, "")
-    facts = {name: asdict(value) if is_dataclass(value) else value for name, value in settings.items()}  # type: ignore[arg-type]
+    facts = {name: asdict(value) if isinstance(value, WindowSpec) else value for name, value in settings.items()}
     if isinstance(model, Classifier):
         facts["objective"] = model.objective.name
     return {
